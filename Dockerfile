@@ -1,0 +1,47 @@
+# base → deps → runtime (what ships) → tools (what authors use) → test
+# `make up` names the base image; the default is the official one.
+ARG PYTHON_IMAGE=python:3.13.9-slim-trixie
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+WORKDIR /app
+
+# Dependencies, in a layer that changes only with the lock file. A CA bundle named by the environment arrives as a
+# secret, so it is in no layer. pip works from a venv of its own: the one that ships has none.
+FROM base AS deps
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
+COPY requirements.lock ./
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
+    /opt/pip/bin/pip --python /opt/venv/bin/python3 install --quiet --disable-pip-version-check --root-user-action=ignore \
+      --require-hashes --no-deps --only-binary :all: --compile -r requirements.lock
+
+FROM deps AS deps-dev
+COPY requirements-dev.lock ./
+RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
+    /opt/pip/bin/pip --python /opt/venv/bin/python3 install --quiet --disable-pip-version-check --root-user-action=ignore \
+      --require-hashes --no-deps --only-binary :all: -r requirements-dev.lock
+
+FROM base AS runtime
+# The official base brings pip; a service has no use for it.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
+COPY --from=deps /opt/venv /opt/venv
+COPY alembic.ini ./
+COPY services/api services/api
+COPY services/migrate services/migrate
+COPY migrations migrations
+RUN python3 -m compileall -q services migrations
+USER 10001:10001
+EXPOSE 8000
+CMD ["gunicorn", "--config", "services/api/gunicorn.conf.py", "services.api.main:app"]
+
+FROM runtime AS tools
+COPY --from=deps-dev /opt/venv /opt/venv
+COPY pyproject.toml ./
+ENV HOME=/tmp RUFF_CACHE_DIR=/tmp/ruff MYPY_CACHE_DIR=/tmp/mypy
+
+FROM tools AS test
+COPY . ./
+CMD ["pytest", "tests/unit", "tests/api", "tests/migrations"]

@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# Words, colours, timing and settings for the other scripts. Sourced, never run: . "${BASH_SOURCE%/*}/lib.sh"
+
+if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
+  bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' reset=$'\e[0m'
+else
+  bold='' dim='' red='' green='' reset=''
+fi
+
+# Names and durations of the finished steps, for the summary of `make up`.
+step_names=() step_times=()
+
+say() { printf '%s\n' "$*"; }
+
+# die WHAT [REMEDY]: one line with what happened, one with what to do next; exit 1.
+die() {
+  printf '%serror:%s %s\n' "$red" "$reset" "$1" >&2
+  [[ -z ${2:-} ]] || printf '   do: %s\n' "$2" >&2
+  exit 1
+}
+
+# now: milliseconds, from a clock that bash 5 has and older ones approximate.
+now() {
+  if [[ -n ${EPOCHREALTIME:-} ]]; then
+    local micro=${EPOCHREALTIME/[.,]/}
+    printf '%s' "${micro%???}"
+  else
+    printf '%s000' "$(date +%s)"
+  fi
+}
+
+# seconds MILLISECONDS: 1234 -> 1.2
+seconds() { printf '%d.%d' "$(($1 / 1000))" "$(($1 % 1000 / 100))"; }
+
+# setting NAME [DEFAULT]: the value that Compose would use: the environment first, then .env, then the default.
+setting() {
+  local name=$1 line
+  if [[ -n ${!name:-} ]]; then
+    printf '%s' "${!name}"
+    return
+  fi
+  line=$(grep -E "^${name}=" .env 2>/dev/null | tail -n 1) || true
+  line=${line#*=}
+  case $line in
+    \'*\' | \"*\") line=${line:1:${#line}-2} ;;
+    *) line=${line%%[[:space:]]#*} ;;
+  esac
+  printf '%s' "${line:-${2:-}}"
+}
+
+# confirm QUESTION: asks on a terminal; without one (CI, a pipe) the answer is yes.
+confirm() {
+  [[ -t 0 && -t 1 ]] || return 0
+  local answer
+  read -r -p "$1 [Y/n] " answer
+  [[ -z $answer || $answer == [Yy]* ]]
+}
+
+# as_root COMMAND...: the command as root; fails if that needs a password.
+as_root() { if ((EUID == 0)); then "$@"; else sudo -n -- "$@"; fi; }
+may_be_root() { ((EUID == 0)) || sudo -n true 2>/dev/null; }
+
+# step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
+# notes how long it took, and on failure shows the end of the output. Returns the command's status.
+step() {
+  local label=$1 log start status=0 shown=0 pid elapsed
+  shift
+  log=$(mktemp)
+  start=$(now)
+  "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  # Ctrl-C must end the command too, not only this script.
+  trap 'kill "$pid" 2>/dev/null; rm -f "$log"; exit 130' INT TERM
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 0.1
+    elapsed=$(($(now) - start))
+    if ((elapsed >= 2000)); then
+      if [[ -t 1 ]]; then
+        printf '\r  %s…%s %s %ss ' "$dim" "$reset" "$label" "$((elapsed / 1000))"
+      elif ((elapsed / 15000 >= shown)); then
+        say "  … $label ($((elapsed / 1000)) s)"
+        shown=$((elapsed / 15000 + 1))
+      fi
+    fi
+  done
+  wait "$pid" || status=$?
+  trap - INT TERM
+  elapsed=$(($(now) - start))
+  [[ -t 1 ]] && printf '\r\e[K'
+  if ((status == 0)); then
+    printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
+    step_names+=("$label")
+    step_times+=("$elapsed")
+  else
+    printf '  %s✗%s %-34s %7s s\n' "$red" "$reset" "$label" "$(seconds "$elapsed")" >&2
+    tail -n "${STEP_TAIL:-15}" "$log" | sed 's/^/    | /' >&2
+  fi
+  rm -f "$log"
+  return "$status"
+}

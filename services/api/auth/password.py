@@ -1,0 +1,24 @@
+"""Password hashes: argon2id with the parameters of RFC 9106's second recommendation (64 MiB, 3 passes)."""
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+_hasher = PasswordHasher()
+# Verified against when there is no such user, so that the answer takes as long as for a wrong password.
+_nobody = _hasher.hash("nobody has this password")
+
+
+def hash_password(password: str) -> str:
+    """Return an argon2id hash. Takes tens of milliseconds of CPU and 64 MiB, on purpose."""
+    return _hasher.hash(password)
+
+
+def password_matches(password: str, password_hash: str | None) -> bool:
+    """Compare in the same time whether the user exists (`password_hash` given) or not."""
+    try:
+        return _hasher.verify(password_hash or _nobody, password) and password_hash is not None
+    except InvalidHashError:
+        # Not a hash at all: the placeholder owner's "!".
+        return password_matches(password, None)
+    except VerificationError:
+        return False

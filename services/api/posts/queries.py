@@ -1,0 +1,82 @@
+"""Posts in SQL: every function is one statement, built once when the module is loaded."""
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy.sql.selectable import FromClause
+
+from services.api.db.models import Post, User, Vote
+
+
+def _with_owner_and_votes(posts: FromClause) -> Select[Any]:
+    """Select posts with owner and vote count. The count is asked per row of the page, so it follows the page's size."""
+    votes = select(func.count()).select_from(Vote).where(Vote.post_id == posts.c.id).scalar_subquery()
+    return select(
+        *posts.c,
+        User.email.label("owner_email"),
+        User.created_at.label("owner_created_at"),
+        votes.label("votes"),
+    ).join_from(posts, User, User.id == posts.c.owner_id)
+
+
+_posts = Post.__table__
+_columns = [*_posts.c]
+_by_id = _with_owner_and_votes(_posts).where(_posts.c.id == bindparam("post_id"))
+# Newest first. Ids grow with time and are unique, so they also give every page a firm beginning and end.
+_page = _with_owner_and_votes(_posts).order_by(_posts.c.id.desc()).limit(bindparam("limit"))
+_after = _posts.c.id < bindparam("after")
+_search = _posts.c.nama.ilike(bindparam("pattern"), escape="\\")
+_insert = _with_owner_and_votes(insert(Post).returning(*_columns).cte("posts_written"))
+_mine = (Post.id == bindparam("post_id"), Post.owner_id == bindparam("user_id"))
+_update = _with_owner_and_votes(
+    update(Post)
+    .where(*_mine)
+    .values({name: bindparam(name) for name in ("nama", "umur", "alamat", "published", "no_hp")})
+    .returning(*_columns)
+    .cte("posts_written")
+)
+_delete = delete(Post).where(*_mine).returning(Post.id)
+_facts = select(
+    exists().where(User.id == bindparam("user_id")).label("user_exists"),
+    exists().where(Post.id == bindparam("post_id")).label("post_exists"),
+)
+
+
+def find(connection: Connection, post_id: int) -> RowMapping | None:
+    """Return one post, or None."""
+    return connection.execute(_by_id, {"post_id": post_id}).mappings().one_or_none()
+
+
+def page(connection: Connection, limit: int, skip: int, after: int | None, search: str) -> list[RowMapping]:
+    """Return up to `limit` posts, newest first, that come after the post `after` (keyset) or after `skip` rows."""
+    statement = _page
+    values: dict[str, object] = {"limit": limit}
+    if after is not None:
+        statement, values["after"] = statement.where(_after), after
+    if skip:
+        statement = statement.offset(skip)
+    if search:
+        escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        statement, values["pattern"] = statement.where(_search), f"%{escaped}%"
+    return list(connection.execute(statement, values).mappings())
+
+
+def create(connection: Connection, user_id: int, values: dict[str, object]) -> RowMapping:
+    """Insert a post; raises IntegrityError (post_users_fk) if the user is gone."""
+    return connection.execute(_insert, {**values, "owner_id": user_id}).mappings().one()
+
+
+def replace(connection: Connection, post_id: int, user_id: int, values: dict[str, object]) -> RowMapping | None:
+    """Overwrite the user's own post; None if it is not there or not theirs."""
+    return connection.execute(_update, {**values, "post_id": post_id, "user_id": user_id}).mappings().one_or_none()
+
+
+def remove(connection: Connection, post_id: int, user_id: int) -> bool:
+    """Delete the user's own post; False if it is not there or not theirs."""
+    return connection.execute(_delete, {"post_id": post_id, "user_id": user_id}).one_or_none() is not None
+
+
+def facts(connection: Connection, post_id: int, user_id: int) -> tuple[bool, bool]:
+    """Tell (user exists, post exists): why a statement found nothing to change."""
+    row = connection.execute(_facts, {"post_id": post_id, "user_id": user_id}).one()
+    return row.user_exists, row.post_exists

@@ -1,0 +1,23 @@
+"""Users as clients send and see them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, EmailStr, Field
+
+from services.api.fields import Input, OptionalText
+
+
+class UserIn(Input):
+    """A registration. The address is kept in lower case, so that one person has one account."""
+
+    email: EmailStr
+    password: Annotated[OptionalText, Field(min_length=8, max_length=200)]
+
+
+class UserOut(BaseModel):
+    """A user without the password."""
+
+    id: int
+    email: str
+    created_at: datetime

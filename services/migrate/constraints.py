@@ -1,0 +1,57 @@
+"""Constraints that a step adds NOT VALID are validated after the step has committed, in a transaction of their own.
+
+VALIDATE scans the table under a lock that lets reads and writes through; inside the step's transaction it would run
+under the ACCESS EXCLUSIVE lock that the step already holds. A step asks for it by a module attribute:
+
+    validate_after_commit = ("posts.post_users_fk",)
+
+The step and its row in alembic_version are committed together first, so a migrator killed here leaves the database at
+the step, with a constraint that already holds for new rows; the next upgrade finishes the scan of the old ones.
+"""
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+logger = logging.getLogger("tangga.constraints")
+
+ATTRIBUTE = "validate_after_commit"
+_not_validated = text("""
+    SELECT relname || '.' || conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+    WHERE NOT convalidated AND relnamespace = current_schema()::regnamespace
+""")
+
+
+def validate_after_commit(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]
+) -> None:
+    """Alembic's on_version_apply hook: commit the step with its version row, then validate what it asked for."""
+    del heads, run_args
+    if not step.is_upgrade or step.is_stamp or step.up_revision is None:
+        return
+    _validate(ctx, getattr(step.up_revision.module, ATTRIBUTE, ()))
+
+
+def validate_unfinished(ctx: MigrationContext, scripts: ScriptDirectory) -> None:
+    """Validate what an earlier upgrade, killed between commit and scan, left behind."""
+    assert ctx.connection is not None
+    pending = set(ctx.connection.scalars(_not_validated))
+    ctx.connection.rollback()
+    if not pending:
+        return
+    applied = scripts.iterate_revisions(ctx.get_current_heads(), "base")
+    asked_for = [name for script in applied for name in getattr(script.module, ATTRIBUTE, ())]
+    ctx.connection.rollback()
+    _validate(ctx, [name for name in asked_for if name in pending])
+
+
+def _validate(ctx: MigrationContext, names: Collection[str]) -> None:
+    for name in names:
+        table, constraint = name.split(".")
+        logger.info("validating %s; reads and writes go on", name)
+        with ctx.autocommit_block():
+            ctx.impl.execute(text(f'ALTER TABLE "{table}" VALIDATE CONSTRAINT "{constraint}"'))

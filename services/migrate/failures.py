@@ -1,0 +1,135 @@
+"""Failures in one line with the cause, one with the remedy, and an exit code that says which kind it was."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import psycopg2
+from alembic import context
+from alembic.script.revision import MultipleHeads, ResolutionError
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from services.api.settings import MigrateSettings
+from services.migrate.lock import LockNotObtained
+
+# Documented in docs/authors.md. 1 and 2 are left to the interpreter and to argparse, 255 to Alembic itself.
+STEP_FAILED = 3
+LOCK_NOT_OBTAINED = 4
+UNREACHABLE = 5
+UNKNOWN_REVISION = 6
+SEVERAL_HEADS = 7
+
+
+class Failure(NamedTuple):
+    """What happened, what to do next, and the exit code."""
+
+    what: str
+    remedy: str
+    code: int
+
+
+@contextmanager
+def reported_failures(settings: MigrateSettings) -> Iterator[None]:
+    """End the program with a message instead of a traceback (MIGRATE_TRACEBACK=true shows both)."""
+    try:
+        yield
+    except Exception as error:
+        if settings.migrate_traceback:
+            traceback.print_exc()
+        failure = _explain(error, settings)
+        sys.stderr.write(f"error: {failure.what}\n   do: {failure.remedy}\n")
+        raise SystemExit(failure.code) from None
+
+
+def _explain(error: Exception, settings: MigrateSettings) -> Failure:
+    address = f"{settings.db_hostname}:{settings.db_port}"
+    cause = error.__cause__
+    if isinstance(error, LockNotObtained):
+        return Failure(
+            str(error), "wait for it to end, or end it; MIGRATE_LOCK_WAIT sets how long to wait", LOCK_NOT_OBTAINED
+        )
+    if isinstance(cause, MultipleHeads):
+        heads = ", ".join(sorted(context.script.get_heads()))
+        return Failure(
+            f"several heads, so `head` is not one revision: {heads}",
+            'join them with: make merge m="...", or go to one of them: make migrate to=...',
+            SEVERAL_HEADS,
+        )
+    if isinstance(cause, ResolutionError):
+        return _unknown_revision(cause)
+    if step := _running_step(error.__traceback__):
+        return Failure(
+            f"{step}: {_one_line(error)}",
+            "mend the step, then run it again; it was rolled back, the steps before it stand",
+            STEP_FAILED,
+        )
+    if isinstance(error, OperationalError) and isinstance(error.orig, psycopg2.OperationalError):
+        return _no_connection(_one_line(error), settings, address)
+    if isinstance(error, CommandError):
+        return Failure(_one_line(error), "alembic --help, or make help", 255)
+    return Failure(
+        f"{type(error).__name__}: {_one_line(error)}", "MIGRATE_TRACEBACK=true in .env shows where", STEP_FAILED
+    )
+
+
+def _unknown_revision(error: ResolutionError) -> Failure:
+    try:
+        in_database = context.get_context().get_current_heads()
+    except Exception:  # noqa: BLE001 - only to choose between two messages; the failure itself is already known
+        in_database = ()
+    if error.argument in in_database:
+        return Failure(
+            f"can't locate revision {error.argument}: the database is at it, but this image does not have it, "
+            "so the image is older than the database",
+            "deploy the image that has this revision, or downgrade from that image first",
+            UNKNOWN_REVISION,
+        )
+    return Failure(
+        f"can't locate revision {error.argument}",
+        "make history lists the revisions; a file in migrations/versions may name a down_revision that is not there",
+        UNKNOWN_REVISION,
+    )
+
+
+def _no_connection(text: str, settings: MigrateSettings, address: str) -> Failure:
+    if "password authentication failed" in text or "role" in text:
+        return Failure(
+            f"the database at {address} refuses {settings.db_username}: {text}",
+            "the volume keeps the password of its first start: put that one back into .env, "
+            "or change the role's (ALTER ROLE ... PASSWORD)",
+            UNREACHABLE,
+        )
+    return Failure(f"no database at {address}: {text}", "see: make ps, and: make logs s=db", UNREACHABLE)
+
+
+def _running_step(tb: TracebackType | None) -> str | None:
+    """Name the step whose code is in the traceback, with the line that failed."""
+    found = None
+    while tb is not None:
+        file = Path(tb.tb_frame.f_code.co_filename)
+        if file.parent.name == "versions":
+            module = tb.tb_frame.f_globals
+            title = (module.get("__doc__") or "").strip().partition("\n")[0]
+            direction = tb.tb_frame.f_code.co_name
+            step = f"step {module.get('revision')} ({title})" if "revision" in module else f"file {file.name}"
+            where = f"{file.parent.parent.name}/versions/{file.name}:{tb.tb_lineno}"
+            found = f"{step} failed in {direction} at {where}"
+        tb = tb.tb_next
+    return found
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the first line of the message, with the server's DETAIL if it gave one. A password is never in either."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    if isinstance(original, SyntaxError) and original.filename:
+        return f"{original.msg} ({Path(original.filename).name}:{original.lineno})"
+    lines = [line.strip() for line in str(original).splitlines() if line.strip()]
+    text = lines[0] if lines else type(original).__name__
+    detail = next((line for line in lines[1:] if line.startswith("DETAIL:")), "")
+    prefix = "" if isinstance(original, psycopg2.Error | CommandError) else f"{type(original).__name__}: "
+    return f"{prefix}{text} {detail}".strip()

@@ -1,0 +1,18 @@
+"""What an operator reads while a migration runs."""
+
+import logging
+
+_NOISE = ("Context impl", "Will assume transactional DDL", "Generating static SQL")
+
+
+def to_stderr() -> None:
+    """Show Alembic's own lines and ours on stderr, one format, no timestamps (the container log has them)."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+    handler.setFormatter(logging.Formatter("migrate: %(message)s"))
+    # Alembic's logger and ours, not the root: other libraries' chatter is not for the operator.
+    for name in ("alembic.runtime.migration", "alembic.autogenerate", "tangga"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

@@ -1,0 +1,42 @@
+-- Three roles, made at the first start of the database (initdb folder), safe to run again, and to run by hand against
+-- a database elsewhere: psql -f services/postgres/roles.sql, as a superuser, with the variables below exported.
+--
+--   the superuser (POSTGRES_USER)   made the cluster; nobody uses it afterwards
+--   the owner (DB_OWNER_USERNAME)   owns the schema and migrates it
+--   the app (DB_USERNAME)           reads and writes rows; cannot create, alter or drop anything
+\set ON_ERROR_STOP on
+-- \getenv reads the environment: as arguments, the passwords would show in the process list.
+\getenv owner DB_OWNER_USERNAME
+\getenv owner_pass DB_OWNER_PASS
+\getenv app DB_USERNAME
+\getenv app_pass DB_PASS
+-- Nor may they show in the server's log.
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+
+SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %L', name, pass)
+FROM (VALUES (:'owner', :'owner_pass'), (:'app', :'app_pass')) AS role (name, pass)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+\gexec
+
+SELECT current_database() AS database \gset
+ALTER DATABASE :"database" OWNER TO :"owner";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+GRANT CONNECT ON DATABASE :"database" TO :"app";
+ALTER SCHEMA public OWNER TO :"owner";
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO :"app";
+
+-- Alembic's own table, exactly as Alembic would make it. It is made here, before the default privileges below, so that
+-- the app can read it (readiness compares it with the image) and at no moment write it.
+SET ROLE :"owner";
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+REVOKE ALL ON alembic_version FROM :"app";
+GRANT SELECT ON alembic_version TO :"app";
+
+-- What later steps create is the app's to use, without a GRANT in each step.
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO :"app";
+RESET ROLE;
