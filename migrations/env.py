@@ -7,7 +7,7 @@ from sqlalchemy.pool import NullPool
 
 from services.api.db import models
 from services.api.settings import MigrateSettings
-from services.migrate import authoring, constraints, log
+from services.migrate import authoring, bookkeeping, constraints, log
 from services.migrate.failures import reported_failures
 from services.migrate.lock import migration_lock
 
@@ -17,7 +17,7 @@ COMMON = {
     "compare_server_default": True,
     # Each step stands or falls by itself, together with its row in alembic_version.
     "transaction_per_migration": True,
-    "on_version_apply": constraints.validate_after_commit,
+    "on_version_apply": [bookkeeping.close_version_table, constraints.validate_after_commit],
     "process_revision_directives": authoring.skip_empty_autogenerate,
 }
 
@@ -35,7 +35,8 @@ def timeouts(settings: MigrateSettings) -> dict[str, str]:
 
 def run_offline(settings: MigrateSettings) -> None:
     """Print the SQL instead of running it (--sql), time-outs included."""
-    context.configure(dialect_name="postgresql", literal_binds=True, **COMMON)
+    # "named": under psycopg2's own style every % would be printed twice.
+    context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **COMMON)
     for name, value in timeouts(settings).items():
         context.execute(f"SET {name} = '{value}'")
     with context.begin_transaction():
@@ -43,7 +44,7 @@ def run_offline(settings: MigrateSettings) -> None:
 
 
 def run_online(settings: MigrateSettings) -> None:
-    """Run the command on the database: lock first, on a connection of its own, because time-outs would cancel the wait."""
+    """Run the command on the database; first the lock, on a session of its own: time-outs would cancel the wait."""
     connect_args = {"application_name": "tangga-migrate", "connect_timeout": 5}
     with migration_lock(settings, connect_args, wanted=authoring.changes_database(context.config)):
         options = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())

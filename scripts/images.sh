@@ -86,10 +86,10 @@ _main() {
   if present "$python" "$postgres"; then return; fi
   by_hand="pull or load $python and $postgres, or set PYTHON_IMAGE and POSTGRES_IMAGE in .env to images that you have"
   if [[ $python != "$stand_in_python" ]] && ! present "$python"; then
-    step "pull $python" docker pull --quiet "$python" || python=''
+    STEP_MAY_FAIL=1 step "pull $python" docker pull --quiet "$python" || python=''
   fi
   if [[ $postgres != "$stand_in_postgres" ]] && ! present "$postgres"; then
-    step "pull $postgres" docker pull --quiet "$postgres" || postgres=''
+    STEP_MAY_FAIL=1 step "pull $postgres" docker pull --quiet "$postgres" || postgres=''
   fi
   if [[ -n $python && -n $postgres ]] && present "$python" "$postgres"; then return; fi
   # An image that somebody chose is never silently replaced by another.

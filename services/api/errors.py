@@ -1,5 +1,6 @@
 """One base error, one JSON shape (RFC 9457 problem details), and what each constraint means to a client."""
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -7,11 +8,14 @@ import psycopg2.errors
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, IntegrityError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from services.api.auth.token import bearer_user_id, needs_bearer
 from services.api.problem import Problem
+
+logger = logging.getLogger("tangga.api")
 
 # Constraint name -> answer. The database decides, in one statement: no check-then-insert, so no race.
 CONSTRAINT_PROBLEMS = {
@@ -88,7 +92,8 @@ def _on_pool_timeout(_request: Request, _error: Exception) -> JSONResponse:
     return _unavailable()
 
 
-def _on_bug(_request: Request, _error: Exception) -> JSONResponse:
+def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unhandled_error %s %s", request.method, request.url.path, exc_info=error)
     return _answer(500, "Something went wrong on our side. It has been logged.")
 
 

@@ -38,7 +38,7 @@ graceful_timeout = 20
 timeout = 30
 keepalive = 5
 # The heartbeat file must not wait for a disk, and the root file system is read-only.
-worker_tmp_dir = "/dev/shm"
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - memory, not a shared folder on disk
 control_socket_disable = True
 # X-Forwarded-* is believed only from here; compose.prod.yaml names the proxy.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")

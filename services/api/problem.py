@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-class Problem(Exception):  # noqa: N818 - the standard's own word, RFC 9457
+class Problem(Exception):
     """An answer other than success: an HTTP status, a sentence for the reader, headers if the status asks for them."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:

@@ -80,7 +80,7 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
 def _unknown_revision(error: ResolutionError) -> Failure:
     try:
         in_database = context.get_context().get_current_heads()
-    except Exception:  # noqa: BLE001 - only to choose between two messages; the failure itself is already known
+    except Exception:
         in_database = ()
     if error.argument in in_database:
         return Failure(

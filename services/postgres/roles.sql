@@ -27,16 +27,9 @@ ALTER SCHEMA public OWNER TO :"owner";
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO :"app";
 
--- Alembic's own table, exactly as Alembic would make it. It is made here, before the default privileges below, so that
--- the app can read it (readiness compares it with the image) and at no moment write it.
+-- What steps create is the app's to use, without a GRANT in each step. alembic_version is the exception: the first step
+-- takes it back to SELECT (services/migrate/bookkeeping.py).
 SET ROLE :"owner";
-CREATE TABLE IF NOT EXISTS alembic_version (
-    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-);
-REVOKE ALL ON alembic_version FROM :"app";
-GRANT SELECT ON alembic_version TO :"app";
-
--- What later steps create is the app's to use, without a GRANT in each step.
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO :"app";
 RESET ROLE;

@@ -9,4 +9,4 @@ class TokenOut(BaseModel):
     """OAuth2's token answer, RFC 6749 section 5.1."""
 
     access_token: str
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the kind of token, not a token

@@ -20,6 +20,8 @@ def make_engine(settings: Settings) -> Engine:
         isolation_level="AUTOCOMMIT",
         pool_size=settings.db_pool_size,
         max_overflow=0,
+        # An error's text goes to the log; what a client sent, hashes of passwords included, must not.
+        hide_parameters=True,
         pool_timeout=settings.db_statement_timeout,
         # After a restart of the database each connection is found dead, and replaced, before a request uses it.
         pool_pre_ping=True,

@@ -6,7 +6,8 @@ import psycopg2.errors
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError, ProgrammingError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 State = Literal["ready", "behind", "ahead", "unreachable"]
 _current = text("SELECT version_num FROM alembic_version")

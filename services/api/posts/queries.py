@@ -26,20 +26,22 @@ _by_id = _with_owner_and_votes(_posts).where(_posts.c.id == bindparam("post_id")
 _page = _with_owner_and_votes(_posts).order_by(_posts.c.id.desc()).limit(bindparam("limit"))
 _after = _posts.c.id < bindparam("after")
 _search = _posts.c.nama.ilike(bindparam("pattern"), escape="\\")
-_insert = _with_owner_and_votes(insert(Post).returning(*_columns).cte("posts_written"))
-_mine = (Post.id == bindparam("post_id"), Post.owner_id == bindparam("user_id"))
-_update = _with_owner_and_votes(
-    update(Post)
-    .where(*_mine)
-    .values({name: bindparam(name) for name in ("nama", "umur", "alamat", "published", "no_hp")})
-    .returning(*_columns)
-    .cte("posts_written")
+# Inside a CTE, SQLAlchemy wants values spelt out, and their parameters named unlike their columns.
+_writable = {name: bindparam(f"new_{name}") for name in ("nama", "umur", "alamat", "published", "no_hp")}
+_insert = _with_owner_and_votes(
+    insert(Post).values(_writable | {"owner_id": bindparam("user_id")}).returning(*_columns).cte("written")
 )
+_mine = (Post.id == bindparam("post_id"), Post.owner_id == bindparam("user_id"))
+_update = _with_owner_and_votes(update(Post).where(*_mine).values(_writable).returning(*_columns).cte("written"))
 _delete = delete(Post).where(*_mine).returning(Post.id)
 _facts = select(
     exists().where(User.id == bindparam("user_id")).label("user_exists"),
     exists().where(Post.id == bindparam("post_id")).label("post_exists"),
 )
+
+
+def _new(values: dict[str, object]) -> dict[str, object]:
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def find(connection: Connection, post_id: int) -> RowMapping | None:
@@ -63,12 +65,13 @@ def page(connection: Connection, limit: int, skip: int, after: int | None, searc
 
 def create(connection: Connection, user_id: int, values: dict[str, object]) -> RowMapping:
     """Insert a post; raises IntegrityError (post_users_fk) if the user is gone."""
-    return connection.execute(_insert, {**values, "owner_id": user_id}).mappings().one()
+    return connection.execute(_insert, _new(values) | {"user_id": user_id}).mappings().one()
 
 
 def replace(connection: Connection, post_id: int, user_id: int, values: dict[str, object]) -> RowMapping | None:
     """Overwrite the user's own post; None if it is not there or not theirs."""
-    return connection.execute(_update, {**values, "post_id": post_id, "user_id": user_id}).mappings().one_or_none()
+    parameters = _new(values) | {"post_id": post_id, "user_id": user_id}
+    return connection.execute(_update, parameters).mappings().one_or_none()
 
 
 def remove(connection: Connection, post_id: int, user_id: int) -> bool:

@@ -1,0 +1,162 @@
+# make → compose → one container → one program. `make` alone prints this file's help.
+SHELL := /bin/bash
+.SHELLFLAGS := -Eeuo pipefail -c
+.DEFAULT_GOAL := help
+
+# Text from the command line goes to programs through the environment, unexpanded: quotes, backticks, $ and % are safe.
+override m := $(value m)
+override to := $(value to)
+override from := $(value from)
+override r := $(value r)
+override s := $(value s)
+export m to from r s
+# New revision files belong to whoever called make.
+export TANGGA_UID := $(shell id -u)
+export TANGGA_GID := $(shell id -g)
+
+migrate := docker compose run --rm migrate alembic
+author := docker compose run --rm tools alembic
+in_tools := docker compose run --rm --no-deps tools
+
+##@ The stack
+
+.PHONY: up
+up: ## set up and start everything; the API only after the migration
+	@scripts/up.sh
+
+.PHONY: down
+down: ## stop everything; the data stays
+	@docker compose --profile '*' down --remove-orphans
+
+.PHONY: restart
+restart: ## restart the API (workers finish their requests first)
+	@docker compose restart --no-deps api
+
+.PHONY: ps
+ps: ## what runs, and how it is
+	@docker compose ps --all
+
+.PHONY: logs
+logs: ## [s=api] follow the logs of all services, or of one
+	@docker compose logs --follow --tail 100 $${s:+"$$s"}
+
+.PHONY: build
+build: .ready ## build the images
+	@docker compose build
+
+.PHONY: clean
+clean: ## [yes=1] delete containers, images AND DATA of this stack; asks first
+	@scripts/clean.sh
+
+.PHONY: dev
+dev: .ready ## run in the foreground with this folder mounted; the API reloads on every change
+	@docker compose -f compose.yaml -f compose.dev.yaml up --build
+
+.PHONY: psql
+psql: ## SQL prompt as the owner of the schema
+	@docker compose exec db sh -c 'exec psql -U "$$DB_OWNER_USERNAME" -d "$$POSTGRES_DB"'
+
+.PHONY: shell
+shell: .tools ## shell in the tools container, with this folder mounted
+	@docker compose run --rm tools bash
+
+##@ Migrations (each runs in a container)
+
+.PHONY: migrate
+migrate: .image ## [to=head] go up
+	@$(migrate) upgrade "$${to:-head}"
+
+.PHONY: rollback
+rollback: .image ## [to=-1] go down, by default one step
+	@$(migrate) downgrade "$${to:--1}"
+
+.PHONY: upgrade
+upgrade: .image ## to=28801a7e4404 go up to a revision
+	@$(migrate) upgrade "$${to:?which revision? make upgrade to=...}"
+
+.PHONY: downgrade
+downgrade: .image ## to=444acb4ddc7b go down to a revision
+	@$(migrate) downgrade "$${to:?which revision? make downgrade to=...}"
+
+.PHONY: revision
+revision: .tools ## m="what it does" [auto=1] new step; auto=1 writes it from the models
+	@$(author) revision $(if $(auto),--autogenerate) -m "$${m:?what does it do? make revision m=\"...\"}"
+
+.PHONY: history
+history: .image ## all steps, newest first; (current) marks the database
+	@$(migrate) history --indicate-current
+
+.PHONY: current
+current: .image ## where the database is
+	@$(migrate) current
+
+.PHONY: heads
+heads: .image ## the newest step; more than one need `make merge`
+	@$(migrate) heads
+
+.PHONY: show
+show: .image ## r=head one step
+	@$(migrate) show "$${r:?which revision? make show r=...}"
+
+.PHONY: check
+check: .image ## exit 1 if the database is not at head, or the models differ from it
+	@$(migrate) current --check-heads && $(migrate) check
+
+.PHONY: sql
+sql: .image ## [from=base] [to=head] print the SQL of the steps, run nothing
+	@$(migrate) upgrade "$${from:-base}:$${to:-head}" --sql
+
+.PHONY: stamp
+stamp: .image ## r=head note the revision without running a step
+	@$(migrate) stamp "$${r:?which revision? make stamp r=...}"
+
+.PHONY: merge
+merge: .tools ## m="why" join several heads into one
+	@$(author) merge heads -m "$${m:?why? make merge m=\"...\"}"
+
+##@ Work on the code
+
+.PHONY: lint
+lint: .tools ## every check that CI makes
+	@docker compose config --quiet
+	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; shellcheck -x scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+
+.PHONY: format
+format: .tools ## put Python into shape
+	@$(in_tools) sh -ec 'ruff check --fix .; ruff format .'
+
+.PHONY: lock
+lock: .tools ## write the lock files anew from pyproject.toml
+	@$(in_tools) scripts/lock.sh
+
+.PHONY: test
+test: test-unit test-api test-migrations test-stack ## all four tiers
+
+.PHONY: test-unit test-api test-migrations
+test-unit: ## no database
+test-api: ## HTTP on a migrated database
+test-migrations: ## the staircase, up and down, with rows
+test-unit test-api test-migrations: test-%:
+	@scripts/test.sh $*
+
+.PHONY: test-stack
+test-stack: ## the real stack, from outside
+	@scripts/test.sh stack
+
+##@
+
+.PHONY: help
+help: ## this page
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { arg = ""; text = $$2; while (match(text, /^\[?[a-z]+=("[^"]*"|[^ \]]*)\]? /)) { arg = arg " " substr(text, 1, RLENGTH - 1); text = substr(text, RLENGTH + 1) } \
+	  printf "  %-36s %s\n", $$1 arg, text }' $(MAKEFILE_LIST)
+
+# What targets need: an engine, .env and base images; then an image that holds what the folder holds.
+.PHONY: .ready .image .tools
+.ready:
+	@scripts/preflight.sh && scripts/env.sh && scripts/images.sh
+.image: .ready
+	@docker compose build --quiet migrate
+.tools: .ready
+	@docker compose build --quiet tools

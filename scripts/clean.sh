@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# usage: [yes=1] scripts/clean.sh
+#
+# Deletes this stack: containers, network, images and the volume with all data. Asks on a terminal for the stack's name
+# to be typed; elsewhere goes ahead only with yes=1.
+set -Eeuo pipefail
+cd "${BASH_SOURCE%/*}/.."
+. scripts/lib.sh
+
+_main() {
+  local name answer
+  name=$(setting COMPOSE_PROJECT_NAME tangga)
+  if [[ ${yes:-} != 1 ]]; then
+    [[ -t 0 ]] || die "this deletes all data of the stack \"$name\", and there is no terminal to ask on" 'make clean yes=1'
+    read -r -p "This deletes the database of \"$name\" for good. Type the stack's name to go on: " answer
+    [[ $answer == "$name" ]] || die 'nothing was deleted' 'type the name exactly, or: make clean yes=1'
+  fi
+  docker compose --profile '*' down --volumes --rmi local --remove-orphans
+}
+
+_main "$@"

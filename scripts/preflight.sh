@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# usage: scripts/preflight.sh [--port]
+#
+# Checks what the stack needs before anything is changed: Docker Engine, Compose, memory, disk, and with --port that the
+# API's port is free or ours. Finds, starts or installs an engine first (scripts/engine.sh). Silent when all is well;
+# otherwise one line, a remedy, exit 1.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+readonly min_engine=25 min_compose=2.24 min_memory_mib=512 min_disk_mib=2048
+
+at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+check_versions() {
+  local engine compose
+  engine=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
+    scripts/engine.sh
+    engine=$(docker version --format '{{.Server.Version}}')
+  }
+  at_least "$engine" "$min_engine" ||
+    die "Docker Engine $engine is too old: start_interval of health checks needs $min_engine" "install Docker Engine $min_engine or newer"
+  compose=$(docker compose version --short 2>/dev/null) ||
+    die 'the docker compose plugin is missing' 'install docker-compose-plugin, or docker-compose-v2 on Ubuntu, or docker-compose on Debian 13'
+  at_least "${compose#v}" "$min_compose" ||
+    die "Docker Compose $compose is too old: this stack needs $min_compose" "install Docker Compose $min_compose or newer"
+}
+
+# The port is ours already, free, or somebody else's.
+check_port() {
+  local port project
+  port=$(setting API_PORT 8000)
+  [[ $port =~ ^[0-9]+$ ]] && ((port >= 1 && port <= 65535)) || die "API_PORT=$port is not a port" 'put a number from 1 to 65535 into .env'
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
+  project=$(setting COMPOSE_PROJECT_NAME tangga)
+  [[ -n $(docker ps --quiet --filter "publish=$port" --filter "label=com.docker.compose.project=$project") ]] ||
+    die "port $port is in use by something else" "stop it, or choose another: API_PORT=$((port + 1)) make up"
+}
+
+check_room() {
+  local memory='' disk root
+  [[ -r /proc/meminfo ]] && memory=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+  [[ -z $memory ]] || ((memory >= min_memory_mib)) ||
+    die "only $memory MiB of memory are free; the stack needs $min_memory_mib" 'free some, or use a larger machine'
+  root=/var/lib/docker
+  [[ -d $root ]] || root=.
+  disk=$(df -Pm "$root" | awk 'NR == 2 { print $4 }')
+  ((disk >= min_disk_mib)) || die "only $disk MiB are free under $root; images and data need $min_disk_mib" 'free some: docker system prune'
+}
+
+_main() {
+  check_versions
+  check_room
+  if [[ ${1:-} == --port ]]; then check_port; fi
+}
+
+_main "$@"

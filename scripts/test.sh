@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# usage: scripts/test.sh unit|api|migrations|stack [PYTEST ARGUMENT...]
+#
+# Runs one tier of tests under a project name of its own, so that a running stack is left alone. The first three run in
+# the test container, against a database that is deleted afterwards; the stack tier runs pytest here, from outside.
+set -Eeuo pipefail
+cd "${BASH_SOURCE%/*}/.."
+. scripts/lib.sh
+
+in_container() {
+  local tier=$1 options=(--rm)
+  shift
+  [[ $tier == unit ]] && options+=(--no-deps)
+  docker compose build --quiet test
+  docker compose run "${options[@]}" test pytest "tests/$tier" "$@"
+}
+
+clean_up() { docker compose --profile '*' down --volumes --remove-orphans >/dev/null 2>&1 || true; }
+
+_main() {
+  local tier=$1
+  shift
+  scripts/preflight.sh
+  scripts/env.sh
+  scripts/images.sh
+  # CI may name its tests' project itself; the running stack's name is never used.
+  COMPOSE_PROJECT_NAME="$(setting COMPOSE_PROJECT_NAME tangga)-test"
+  export COMPOSE_PROJECT_NAME
+  if [[ $tier == stack ]]; then
+    scripts/venv.sh
+    exec .venv/bin/pytest tests/stack "$@"
+  fi
+  trap clean_up EXIT
+  in_container "$tier" "$@"
+}
+
+_main "$@"

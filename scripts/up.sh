@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# usage: scripts/up.sh
+#
+# From a bare machine to a serving API, checks before effects: engine and machine, .env, base images, build, database,
+# migration, API. A failed migration stops here: the API is not started, or the running one goes on serving.
+set -Eeuo pipefail
+cd "${BASH_SOURCE%/*}/.."
+. scripts/lib.sh
+
+container() { docker compose ps --all --quiet "$1" 2>/dev/null; }
+
+api_state() {
+  local id
+  id=$(container api)
+  [[ -n $id ]] && docker inspect --format '{{.State.Status}}' "$id" || echo absent
+}
+
+# The cause in one line, the end of the log, and what to do next.
+migration_failed() {
+  local id log cause='' remedy='' state
+  id=$(container migrate)
+  log=$(docker logs "$id" 2>&1 | tail -n 15)
+  cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
+  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
+  printf '%serror:%s migration failed (exit %s): %s\n' "$red" "$reset" \
+    "$(docker inspect --format '{{.State.ExitCode}}' "$id")" "${cause:-see its log}" >&2
+  printf '%s\n' "$log" | sed 's/^/    | /' >&2
+  case $(api_state) in
+    running) state='The API that was running goes on serving.' ;;
+    *) state='The API was not started.' ;;
+  esac
+  printf '   do: %s; then: make up\n       %s\n' "${remedy:-mend the step}" "$state" >&2
+  exit 1
+}
+
+database_failed() {
+  printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
+  docker compose logs --no-log-prefix --tail 15 db 2>&1 | sed 's/^/    | /' >&2
+  printf '   do: make logs s=db; a volume from another version of PostgreSQL does not start\n' >&2
+  exit 1
+}
+
+api_failed() {
+  printf '%serror:%s the API did not become ready\n' "$red" "$reset" >&2
+  docker compose logs --no-log-prefix --tail 15 api 2>&1 | sed 's/^/    | /' >&2
+  printf '   do: make logs s=api; GET /readyz says why it is not ready\n' >&2
+  exit 1
+}
+
+summary() {
+  local url
+  url="http://$(docker compose port api 8000)"
+  say
+  printf '%sTangga is up%s in %s s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")"
+  printf '  API       %s\n  docs      %s/docs\n  ready     %s/readyz\n' "$url" "$url" "$url"
+  printf '  revision  %s\n' "$(docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version')"
+  say
+  say "${dim}next:${reset} make history   make logs s=api   make down"
+}
+
+_main() {
+  local started
+  started=$(now)
+  scripts/preflight.sh --port
+  scripts/env.sh
+  scripts/images.sh
+  step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
+  step 'database' docker compose up --detach --wait db || database_failed
+  # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
+  # it knows whether the migration succeeds.
+  step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
+  step 'api' docker compose up --detach --wait --no-deps api || api_failed
+  summary
+}
+
+_main "$@"

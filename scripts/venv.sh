@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# usage: scripts/venv.sh
+#
+# Makes .venv, which the stack tests need: they run outside the containers. Once for each state of the lock file. On
+# Debian and Ubuntu installs python3-venv if it is missing and that is possible.
+set -Eeuo pipefail
+cd "${BASH_SOURCE%/*}/.."
+. scripts/lib.sh
+
+install_python() { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
+
+make_venv() {
+  rm -rf .venv
+  python3 -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+  cp requirements-dev.lock .venv/made-from.lock
+}
+
+_main() {
+  if cmp -s requirements-dev.lock .venv/made-from.lock; then return; fi
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    { command -v apt-get >/dev/null && may_be_root; } || die 'the stack tests need python3 with venv' 'install Python 3.11 or newer'
+    step 'install python3-venv' install_python
+  fi
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "the stack tests need Python 3.11, this is $(python3 -V)" 'install a newer Python'
+  step 'make .venv' make_venv
+}
+
+_main "$@"
