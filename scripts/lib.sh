@@ -62,7 +62,7 @@ may_be_root() { ((EUID == 0)) || sudo -n true 2>/dev/null; }
 
 # step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
 # notes how long it took, and on failure shows the end of the output. Returns the command's status.
-# STEP_MAY_FAIL=1: a failure is the caller's to explain, so nothing is shown of it.
+# STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
 step() {
   local label=$1 log start status=0 shown=0 pid elapsed
   shift
@@ -92,9 +92,9 @@ step() {
     printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
     step_names+=("$label")
     step_times+=("$elapsed")
-  elif [[ -z ${STEP_MAY_FAIL:-} ]]; then
+  else
     printf '  %s✗%s %-34s %7s s\n' "$red" "$reset" "$label" "$(seconds "$elapsed")" >&2
-    tail -n "${STEP_TAIL:-15}" "$log" | sed 's/^/    | /' >&2
+    [[ -n ${STEP_MAY_FAIL:-} ]] || tail -n 15 "$log" | sed 's/^/    | /' >&2
   fi
   rm -f "$log"
   return "$status"

@@ -14,13 +14,16 @@ at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]];
 
 check_versions() {
   local engine compose
+  # Asked while the engine is: both take a while to answer.
+  exec 3< <(docker compose version --short 2>/dev/null)
   engine=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
     scripts/engine.sh
     engine=$(docker version --format '{{.Server.Version}}')
+    exec 3< <(docker compose version --short 2>/dev/null)
   }
   at_least "$engine" "$min_engine" ||
     die "Docker Engine $engine is too old: start_interval of health checks needs $min_engine" "install Docker Engine $min_engine or newer"
-  compose=$(docker compose version --short 2>/dev/null) ||
+  read -r compose <&3 ||
     die 'the docker compose plugin is missing' 'install docker-compose-plugin, or docker-compose-v2 on Ubuntu, or docker-compose on Debian 13'
   at_least "${compose#v}" "$min_compose" ||
     die "Docker Compose $compose is too old: this stack needs $min_compose" "install Docker Compose $min_compose or newer"

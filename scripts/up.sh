@@ -33,17 +33,11 @@ migration_failed() {
   exit 1
 }
 
-database_failed() {
-  printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
-  docker compose logs --no-log-prefix --tail 15 db 2>&1 | sed 's/^/    | /' >&2
-  printf '   do: make logs s=db; a volume from another version of PostgreSQL does not start\n' >&2
-  exit 1
-}
-
-api_failed() {
-  printf '%serror:%s the API did not become ready\n' "$red" "$reset" >&2
-  docker compose logs --no-log-prefix --tail 15 api 2>&1 | sed 's/^/    | /' >&2
-  printf '   do: make logs s=api; GET /readyz says why it is not ready\n' >&2
+# service_failed SERVICE WHAT REMEDY: the end of the service's log between what happened and what to do.
+service_failed() {
+  printf '%serror:%s %s\n' "$red" "$reset" "$2" >&2
+  docker compose logs --no-log-prefix --tail 15 "$1" 2>&1 | sed 's/^/    | /' >&2
+  printf '   do: %s\n' "$3" >&2
   exit 1
 }
 
@@ -65,11 +59,13 @@ _main() {
   scripts/env.sh
   scripts/images.sh
   step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
-  step 'database' docker compose up --detach --wait db || database_failed
+  STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db ||
+    service_failed db 'the database did not become healthy' 'see make logs s=db; a volume of another major version of PostgreSQL does not start'
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
-  step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
-  step 'api' docker compose up --detach --wait --no-deps api || api_failed
+  STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
+  STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api ||
+    service_failed api 'the API did not become ready' 'see make logs s=api; GET /readyz says why it is not ready'
   summary
 }
 

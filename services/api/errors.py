@@ -51,21 +51,27 @@ def _on_problem(_request: Request, problem: Exception) -> JSONResponse:
     return _answer(problem.status, problem.detail, problem.headers)
 
 
-def _on_http(_request: Request, error: Exception) -> JSONResponse:
+def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    # FastAPI's answer to a body that cannot even be parsed (nested too deep, a number too long): invalid like others.
+    if error.status_code == 400:
+        return _invalid(request, [{"loc": ["body"], "msg": str(error.detail), "type": "unparsable"}])
     return _answer(error.status_code, str(error.detail), error.headers)
 
 
 def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    # The input is left out: it may hold a password, or something that JSON cannot carry back (a lone surrogate).
+    return _invalid(request, [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()])
+
+
+def _invalid(request: Request, errors: list[dict[str, object]]) -> JSONResponse:
     # FastAPI parses the body before it looks at dependencies; who is not logged in must hear that first.
     if needs_bearer(request):
         try:
             bearer_user_id(request)
         except Problem as problem:
             return _on_problem(request, problem)
-    # The input is left out: it may hold a password, or something that JSON cannot carry back (a lone surrogate).
-    errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
     return _answer(422, "The request does not have the expected form.", errors=errors)
 
 

@@ -62,6 +62,12 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
         )
     if isinstance(cause, ResolutionError):
         return _unknown_revision(cause)
+    if isinstance(error, KeyError) and (missing := _missing_down_revision(error)):
+        return Failure(
+            f"can't locate revision {missing}, which a file in migrations/versions names as its down_revision",
+            "bring the file of that revision back, or correct the name; make history shows the chain",
+            UNKNOWN_REVISION,
+        )
     if step := _running_step(error.__traceback__):
         return Failure(
             f"{step}: {_one_line(error)}",
@@ -72,9 +78,7 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
         return _no_connection(_one_line(error), settings, address)
     if isinstance(error, CommandError):
         return Failure(_one_line(error), "alembic --help, or make help", 255)
-    return Failure(
-        f"{type(error).__name__}: {_one_line(error)}", "MIGRATE_TRACEBACK=true in .env shows where", STEP_FAILED
-    )
+    return Failure(_one_line(error), "MIGRATE_TRACEBACK=true in .env shows where", STEP_FAILED)
 
 
 def _unknown_revision(error: ResolutionError) -> Failure:
@@ -91,13 +95,22 @@ def _unknown_revision(error: ResolutionError) -> Failure:
         )
     return Failure(
         f"can't locate revision {error.argument}",
-        "make history lists the revisions; a file in migrations/versions may name a down_revision that is not there",
+        "make history lists the revisions",
         UNKNOWN_REVISION,
     )
 
 
+def _missing_down_revision(error: KeyError) -> str | None:
+    """Alembic has no error of its own for this: building the map of revisions ends in a plain KeyError."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    in_map = tb is not None and tb.tb_frame.f_code.co_filename.endswith("alembic/script/revision.py")
+    return str(error.args[0]) if in_map and error.args else None
+
+
 def _no_connection(text: str, settings: MigrateSettings, address: str) -> Failure:
-    if "password authentication failed" in text or "role" in text:
+    if "password authentication failed" in text or 'role "' in text:
         return Failure(
             f"the database at {address} refuses {settings.db_username}: {text}",
             "the volume keeps the password of its first start: put that one back into .env, "

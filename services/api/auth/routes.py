@@ -21,10 +21,10 @@ _by_email = select(User.id, User.password).where(User.email == bindparam("email"
 @router.post("/login", responses={401: {"description": "Unknown e-mail or wrong password"}})
 def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], db: Database, request: Request) -> TokenOut:
     """Exchange e-mail (as `username`) and password for a bearer token."""
-    # PostgreSQL cannot hold a NUL byte, so no such address is registered.
-    email = form.username.lower().replace("\0", "")
+    # PostgreSQL cannot hold a NUL byte, so no such address is registered, nor may it be asked for one.
+    email = form.username.lower()
     with db.connect() as connection:
-        user = connection.execute(_by_email, {"email": email}).one_or_none()
+        user = None if "\0" in email else connection.execute(_by_email, {"email": email}).one_or_none()
     if not password_matches(form.password, user.password if user else None) or user is None:
         raise Problem(401, "Unknown e-mail or wrong password.", {"WWW-Authenticate": "Bearer"})
     return TokenOut(access_token=make_token(user.id, request.app.state.settings))

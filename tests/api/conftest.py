@@ -1,0 +1,84 @@
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from unittest import mock
+
+import pytest
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from psycopg2.extensions import connection as Connection
+
+from services.api.auth import password
+from services.api.auth.token import make_token
+from tests.api.support import POST, Person, serving
+from tests.databases import connect, migrate, run, scratch_database
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    with scratch_database() as name:
+        migrate(name, "upgrade", "head")
+        yield name
+
+
+@pytest.fixture(scope="session")
+def owner(database: str) -> Iterator[Connection]:
+    with closing(connect(database, "owner")) as connection:
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def _empty_tables(owner: Connection) -> None:
+    run(owner, "TRUNCATE users, posts, votes RESTART IDENTITY CASCADE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    """Hash with argon2's smallest parameters; the unit tier has the real ones."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with mock.patch.multiple(password, _hasher=hasher, _nobody=hasher.hash("nobody has this password")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def client(database: str) -> Iterator[TestClient]:
+    with serving(database) as client:
+        yield client
+
+
+@pytest.fixture
+def person(client: TestClient, owner: Connection) -> Callable[[str], Person]:
+    """Make a user with a token. The password is no hash, because a real one takes long on purpose."""
+
+    def make(email: str) -> Person:
+        [(user_id,)] = run(owner, "INSERT INTO users (email, password) VALUES (%s, '!') RETURNING id", email)
+        assert isinstance(client.app, FastAPI)
+        token = make_token(user_id, client.app.state.settings)
+        return Person(user_id, email, {"Authorization": f"Bearer {token}"})
+
+    return make
+
+
+@pytest.fixture
+def ani(person: Callable[[str], Person]) -> Person:
+    return person("ani@example.com")
+
+
+@pytest.fixture
+def budi(person: Callable[[str], Person]) -> Person:
+    return person("budi@example.com")
+
+
+@pytest.fixture
+def ghost(person: Callable[[str], Person], owner: Connection) -> Person:
+    """Somebody whose token is good, but who is gone."""
+    ghost = person("ghost@example.com")
+    run(owner, "DELETE FROM users WHERE id = %s", ghost.id)
+    return ghost
+
+
+@pytest.fixture
+def post_id(client: TestClient, ani: Person) -> int:
+    """A post of ani's."""
+    created: int = client.post("/posts", json=POST, headers=ani.headers).json()["id"]
+    return created

@@ -1,0 +1,136 @@
+"""Scratch databases, and Alembic on them.
+
+`DB_NAME` itself is never migrated by tests: as the database's first start left it, it is the template, so that a scratch
+database has the roles, privileges and defaults of a real one.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+from uuid import uuid4
+
+import alembic.config
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+Role = Literal["superuser", "owner", "app"]
+Row = tuple[Any, ...]
+
+PROJECT = Path(__file__).parents[1]
+_ROLES = {
+    "superuser": ("POSTGRES_USER", "POSTGRES_PASSWORD"),
+    "owner": ("DB_OWNER_USERNAME", "DB_OWNER_PASS"),
+    "app": ("DB_USERNAME", "DB_PASS"),
+}
+
+
+def template() -> str:
+    """Return the name of the database that nobody migrates."""
+    return os.environ["DB_NAME"]
+
+
+def connect(database: str, role: Role = "owner") -> Connection:
+    """Connect; every statement is its own transaction, unless it says BEGIN."""
+    user, password = (os.environ[name] for name in _ROLES[role])
+    connection = psycopg2.connect(
+        host=os.environ["DB_HOSTNAME"], port=os.environ["DB_PORT"], dbname=database, user=user, password=password
+    )
+    connection.autocommit = True
+    return connection
+
+
+def run(connection: Connection, statement: str | sql.Composable, *values: Any) -> list[Row]:
+    """Run one statement and return its rows, if it has any."""
+    with connection.cursor() as cursor:
+        # Without values, no % in the statement means anything.
+        cursor.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def query(database: str, statement: str | sql.Composable, *values: Any, role: Role = "owner") -> list[Row]:
+    """Run one statement on a connection of its own."""
+    with closing(connect(database, role)) as connection:
+        return run(connection, statement, *values)
+
+
+@contextmanager
+def scratch_database(source: str | None = None) -> Iterator[str]:
+    """Make a copy of a database (by default of the template), and drop it afterwards."""
+    name = f"scratch_{uuid4().hex[:12]}"
+    names = {
+        "name": sql.Identifier(name),
+        "source": sql.Identifier(source or template()),
+        "owner": sql.Identifier(os.environ["DB_OWNER_USERNAME"]),
+        "app": sql.Identifier(os.environ["DB_USERNAME"]),
+    }
+    with closing(connect("postgres", "superuser")) as connection:
+        run(connection, sql.SQL("CREATE DATABASE {name} TEMPLATE {source} OWNER {owner}").format(**names))
+        try:
+            # Privileges on the database itself are not part of what a template gives.
+            run(connection, sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**names))
+            run(connection, sql.SQL("GRANT CONNECT ON DATABASE {name} TO {app}").format(**names))
+            yield name
+        finally:
+            run(connection, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+def owner_environment(database: str) -> dict[str, str]:
+    """Return what the migrate container has: the owner's name and password, and this database."""
+    return {
+        "DB_NAME": database,
+        "DB_USERNAME": os.environ["DB_OWNER_USERNAME"],
+        "DB_PASS": os.environ["DB_OWNER_PASS"],
+    }
+
+
+def migrate(database: str, *arguments: str) -> None:
+    """Run Alembic's command line in this process: ten times as fast as a process of its own."""
+    with mock.patch.dict(os.environ, owner_environment(database)):
+        alembic.config.main(argv=["--config", str(PROJECT / "alembic.ini"), *arguments])
+
+
+def start_alembic(
+    database: str, *arguments: str, project: Path = PROJECT, **environment: str
+) -> subprocess.Popen[str]:
+    """Start `alembic ...` in the folder `project`."""
+    return subprocess.Popen(
+        ["alembic", *arguments],
+        cwd=project,
+        env=os.environ | owner_environment(database) | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for a process that `start_alembic` started."""
+    try:
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def alembic_process(
+    database: str, *arguments: str, project: Path = PROJECT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `alembic ...` as an operator does."""
+    return finish(start_alembic(database, *arguments, project=project, **environment))
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Poll until the condition holds; False if it does not within so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()

@@ -1,0 +1,143 @@
+"""Stacks for the outermost tier: a copy of the tree, a project name and a port of its own, driven by make and docker."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+OWNER = "tangga_owner"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Stack:
+    """One stack, from outside: what a person types, and what the engine says of it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_", "MAKE", "MFLAGS"))}
+        self.env |= {"COMPOSE_PROJECT_NAME": name, "API_PORT": str(self.port)}
+
+    def run(self, *command: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the stack's folder; stdout and stderr together, no terminal."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def ok(self, *command: str, timeout: float = 300, **env: str) -> str:
+        """Run a command that must succeed; return what it printed."""
+        result = self.run(*command, timeout=timeout, **env)
+        assert result.returncode == 0, f"{' '.join(command)} -> {result.returncode}\n{result.stdout}"
+        return result.stdout
+
+    def make(self, *arguments: str, **env: str) -> str:
+        return self.ok("make", *arguments, **env)
+
+    def compose(self, *arguments: str, **env: str) -> str:
+        return self.ok("docker", "compose", *arguments, **env)
+
+    def sql(self, query: str, user: str = OWNER) -> str:
+        return self.compose("exec", "-T", "db", "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query).strip()
+
+    def container(self, service: str) -> str:
+        return self.compose("ps", "--all", "--quiet", service).strip()
+
+    def inspect(self, service: str, template: str) -> str:
+        return self.ok("docker", "inspect", "--format", template, self.container(service)).strip()
+
+    def schema(self) -> str:
+        """The whole schema as text, without the random \\restrict key that newer pg_dump versions print."""
+        dump = self.compose("exec", "-T", "db", "pg_dump", "--schema-only", "-U", OWNER, "tangga")
+        return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+    def revision(self) -> str:
+        return self.sql("SELECT version_num FROM alembic_version")
+
+    def steps(self) -> list[Path]:
+        return sorted((self.folder / "migrations/versions").glob("*.py"))
+
+    def set_env_file(self, name: str, value: str) -> None:
+        """Change one variable in .env, as an operator would."""
+        file = self.folder / ".env"
+        lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}=")]
+        file.write_text("\n".join([*lines, f"{name}={value}", ""]))
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=10)
+
+    def log_in(self, email: str = "user@example.com") -> dict[str, str]:
+        """Register (if need be) and log in; return the header that routes ask for."""
+        httpx.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, timeout=10)
+        answer = httpx.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, timeout=10)
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def remove(self) -> None:
+        self.run("docker", "compose", "--profile", "*", "down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy what a clone would have: tracked files, and new ones that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY, stdout=subprocess.PIPE, check=True
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (source := REPOSITORY / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / name)
+
+
+@pytest.fixture(scope="session")
+def make_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stack]]:
+    """Make stacks, not yet started; all are removed at the end."""
+    made: list[Stack] = []
+
+    def make(name: str) -> Stack:
+        folder = tmp_path_factory.mktemp(name)
+        copy_tree(folder)
+        made.append(Stack(folder, f"tangga-s-{name}"))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def stack(make_stack: Callable[[str], Stack], request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A running stack for the tests of one module."""
+    stack = make_stack(request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-"))
+    stack.make("up")
+    yield stack
+    stack.remove()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait until the condition holds; return how long it took. A failure names what did not happen."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < seconds, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - start

@@ -1,0 +1,266 @@
+"""A migration that fails stops the chain visibly, harms nothing, and is mended by mending its cause."""
+
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack.conftest import Stack
+
+HEAD = "c1f0c6f0a5d2"
+STEP = '''"""{title}"""
+
+from alembic import op
+
+revision: str = "{revision}"
+down_revision: str | None = "{down}"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE half_applied (id integer)")
+    {body}
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE half_applied")
+'''
+
+
+def write_step(stack: Stack, revision: str, body: str, down: str = HEAD) -> Path:
+    file = stack.folder / f"migrations/versions/20270101_0000_{revision}_test.py"
+    file.write_text(STEP.format(title=f"step {revision}", revision=revision, down=down, body=body))
+    return file
+
+
+@contextmanager
+def step_that_raises(stack: Stack) -> Iterator[None]:
+    file = write_step(stack, "badc0de00001", 'raise ValueError("planted")')
+    yield
+    file.unlink()
+
+
+@contextmanager
+def step_with_bad_sql(stack: Stack) -> Iterator[None]:
+    file = write_step(stack, "badc0de00002", 'op.execute("ALTER TABLE no_such_table ADD COLUMN x integer")')
+    yield
+    file.unlink()
+
+
+@contextmanager
+def two_heads(stack: Stack) -> Iterator[None]:
+    files = [write_step(stack, revision, "pass") for revision in ("badc0de00003", "badc0de00004")]
+    yield
+    for file in files:
+        file.unlink()
+
+
+@contextmanager
+def step_that_hangs_on_nothing(stack: Stack) -> Iterator[None]:
+    file = write_step(stack, "badc0de00005", "pass", down="badc0de0dead")
+    yield
+    file.unlink()
+
+
+@contextmanager
+def database_ahead_of_the_image(stack: Stack) -> Iterator[None]:
+    before = stack.revision()
+    stack.sql("UPDATE alembic_version SET version_num = 'badc0de00006'")
+    yield
+    stack.sql(f"UPDATE alembic_version SET version_num = '{before}'")
+
+
+@contextmanager
+def wrong_password(stack: Stack) -> Iterator[None]:
+    before = re.search(r"^DB_OWNER_PASS=(.*)$", (stack.folder / ".env").read_text(), re.M)
+    assert before
+    # Only the migrator's: the database container is not made anew for it.
+    override = stack.folder / "compose.override.yaml"
+    override.write_text("services: { migrate: { environment: { DB_PASS: not-the-password } } }\n")
+    yield
+    override.unlink()
+
+
+@contextmanager
+def database_down(stack: Stack) -> Iterator[None]:
+    override = stack.folder / "compose.override.yaml"
+    override.write_text("services: { migrate: { environment: { DB_PORT: 5433 } } }\n")
+    yield
+    override.unlink()
+
+
+@dataclass(frozen=True)
+class Case:
+    broken: Callable[[Stack], object]
+    cause: str
+    code: int
+
+
+CASES = {
+    "raises": Case(step_that_raises, r"step badc0de00001 \(step badc0de00001\) failed in upgrade at migrations/versions/\S+_test\.py:\d+: ValueError: planted", 3),
+    "bad SQL": Case(step_with_bad_sql, r'step badc0de00002 .* relation "no_such_table" does not exist', 3),
+    "two heads": Case(two_heads, r"several heads.*badc0de00003, badc0de00004", 7),
+    "hangs on nothing": Case(step_that_hangs_on_nothing, r"can't locate revision badc0de0dead", 6),
+    "ahead": Case(database_ahead_of_the_image, r"can't locate revision badc0de00006.*the image is older than the database", 6),
+    "wrong password": Case(wrong_password, r'password authentication failed for user "tangga_owner"', 5),
+    "database down": Case(database_down, r"no database at db:5433", 5),
+}
+
+
+class Traffic:
+    """Reads, one after another, until stopped; counts what was not answered with 200."""
+
+    def __init__(self, url: str) -> None:
+        self.good = 0
+        self.bad: list[str] = []
+        self._url = url
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=10) as client:
+            while not self._stop.wait(0.02):
+                try:
+                    status = client.get("/posts").status_code
+                except httpx.HTTPError as error:
+                    self.bad.append(repr(error))
+                else:
+                    if status == 200:
+                        self.good += 1
+                    else:
+                        self.bad.append(str(status))
+
+    def __enter__(self) -> "Traffic":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def secrets(stack: Stack) -> list[str]:
+    return re.findall(r"^(?:DB_PASS|DB_OWNER_PASS|POSTGRES_PASSWORD|TOKEN_KEY)=(.+)$", (stack.folder / ".env").read_text(), re.M)
+
+
+def check_failure(stack: Stack, result: subprocess.CompletedProcess[str], case: Case) -> None:
+    assert result.returncode != 0
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, result.stdout
+    assert re.search(rf"migration failed \(exit {case.code}\): .*{case.cause}", errors[0]), errors[0]
+    assert re.search(r"^   do: \S", result.stdout, re.M), result.stdout
+    assert re.search(r"^    \| ", result.stdout, re.M), "no tail of the log"
+    assert "Traceback" not in result.stdout
+    assert not any(secret in result.stdout for secret in [*secrets(stack), "not-the-password"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_on_an_update_the_old_api_goes_on_serving(stack: Stack, name: str) -> None:
+    case = CASES[name]
+    api = stack.inspect("api", "{{.Id}}")
+    with case.broken(stack):  # type: ignore[attr-defined]
+        before = stack.schema()
+        version = stack.revision()
+        with Traffic(stack.url) as traffic:
+            result = stack.run("make", "up")
+        check_failure(stack, result, case)
+        assert "The API that was running goes on serving." in result.stdout
+        assert stack.inspect("api", "{{.Id}} {{.State.Status}}") == f"{api} running"
+        assert traffic.bad == []
+        assert traffic.good > 10
+        assert stack.schema() == before, "something was half applied"
+        assert stack.revision() == version
+    stack.make("up")
+    assert stack.get("/readyz").status_code == 200
+    assert stack.revision() == HEAD
+
+
+@pytest.mark.parametrize("name", ["raises", "bad SQL", "two heads", "hangs on nothing", "wrong password", "database down"])
+def test_on_the_first_start_the_api_is_not_started(stack: Stack, name: str) -> None:
+    case = CASES[name]
+    stack.compose("down", "--volumes")
+    with case.broken(stack):  # type: ignore[attr-defined]
+        result = stack.run("make", "up")
+        check_failure(stack, result, case)
+        assert "The API was not started." in result.stdout
+        assert stack.container("api") == ""
+        assert "half_applied" not in stack.schema()
+    stack.make("up")
+    assert stack.get("/readyz").status_code == 200
+
+
+def test_plain_compose_does_not_start_the_api_either(stack: Stack) -> None:
+    stack.compose("down", "--volumes")
+    with step_that_raises(stack):
+        stack.compose("build")
+        result = stack.run("docker", "compose", "up", "--detach", "--wait")
+        assert result.returncode != 0
+        assert "didn't complete successfully" in result.stdout
+        assert stack.inspect("api", "{{.State.Status}} {{.State.StartedAt}}") == "created 0001-01-01T00:00:00Z"
+        # The steps before the broken one stand; of the broken one there is nothing.
+        assert stack.revision() == HEAD
+        assert "half_applied" not in stack.schema()
+    stack.make("up")
+
+
+def test_a_password_changed_only_in_env_is_explained(stack: Stack) -> None:
+    before = (stack.folder / ".env").read_text()
+    stack.set_env_file("DB_OWNER_PASS", "a-new-one-that-the-volume-has-never-heard-of")
+    result = stack.run("make", "up")
+    assert result.returncode != 0
+    assert "the volume keeps the password of its first start" in result.stdout
+    (stack.folder / ".env").write_text(before)
+    stack.make("up")
+
+
+def test_a_volume_of_another_version_is_explained(stack: Stack) -> None:
+    stack.compose("exec", "-T", "db", "sh", "-c", 'echo 15 > "$PGDATA/PG_VERSION"')
+    stack.compose("stop", "db")
+    result = stack.run("make", "up")
+    assert result.returncode != 0
+    assert "error: the database did not become healthy" in result.stdout
+    assert "another major version" in result.stdout
+    stack.compose("down", "--volumes")
+    stack.make("up")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("DB_PASS", "change-me", "DB_PASS is still the placeholder"),
+        ("TOKEN_KEY", "change-me", "TOKEN_KEY is still the placeholder"),
+        ("DB_OWNER_PASS", "", "DB_OWNER_PASS is not set"),
+        ("TOKEN_KEY", "too-short", "TOKEN_KEY: Value should have at least 32 items"),
+        ("TOKEN_MINUTES", "soon", "TOKEN_MINUTES: Input should be a valid integer"),
+        ("DB_POOL_SIZE", "0", "DB_POOL_SIZE: Input should be greater than or equal to 1"),
+        ("DB_PORT", "abc", "DB_PORT: Input should be a valid integer"),
+        ("API_PORT", "abc", "API_PORT=abc is not a port"),
+    ],
+)
+def test_a_wrong_setting_is_named(stack: Stack, variable: str, value: str, said: str) -> None:
+    before = (stack.folder / ".env").read_text()
+    stack.set_env_file(variable, value)
+    environment = {"API_PORT": "abc"} if variable == "API_PORT" else {}
+    result = stack.run("make", "up", **environment)
+    (stack.folder / ".env").write_text(before)
+    assert result.returncode != 0
+    assert said in result.stdout, result.stdout
+    assert "Traceback" not in result.stdout
+    assert not value or variable == "API_PORT" or f"{variable}={value}" not in result.stdout
+
+
+def test_plain_compose_names_a_missing_secret(stack: Stack) -> None:
+    before = (stack.folder / ".env").read_text()
+    stack.set_env_file("TOKEN_KEY", "")
+    result = stack.run("docker", "compose", "up", "--detach")
+    (stack.folder / ".env").write_text(before)
+    assert result.returncode != 0
+    assert "TOKEN_KEY" in result.stdout
+    assert "make up" in result.stdout

@@ -1,0 +1,86 @@
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import jwt
+import pytest
+from fastapi import FastAPI, Request
+
+from services.api.auth.token import bearer_user_id, make_token, needs_bearer
+from services.api.main import app
+from services.api.problem import Problem
+from services.api.settings import Settings
+
+KEY = "a key for tests that is long enough"
+SETTINGS = Settings.model_construct(token_minutes=5, token_key=SimpleNamespace(get_secret_value=lambda: KEY))
+SOON = datetime.now(UTC) + timedelta(minutes=5)
+
+
+def _request(authorization: str | None, **scope: Any) -> Request:
+    carrier = FastAPI()
+    carrier.state.settings = SETTINGS
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    return Request({"type": "http", "headers": headers, "app": carrier, **scope})
+
+
+def _bearer(claims: dict[str, Any], key: str = KEY, algorithm: str = "HS256") -> str:
+    return f"Bearer {jwt.encode(claims, key, algorithm)}"
+
+
+def test_a_fresh_token_names_its_user() -> None:
+    token = make_token(42, SETTINGS)
+    assert bearer_user_id(_request(f"Bearer {token}")) == 42
+    assert bearer_user_id(_request(f"bEARER  {token} ")) == 42
+
+
+def test_a_token_expires_after_the_minutes_that_are_set() -> None:
+    claims = jwt.decode(make_token(42, SETTINGS), KEY, ["HS256"])
+    assert abs(claims["exp"] - SOON.timestamp()) < 60
+
+
+def test_tokens_signed_by_hand_as_the_other_tests_do_are_accepted() -> None:
+    assert bearer_user_id(_request(_bearer({"sub": "42", "exp": SOON}))) == 42
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer nonsense",
+        "Bearer a.b.c",
+        "Bearer \xff",
+        f"Basic {make_token(42, SETTINGS)}",
+        make_token(42, SETTINGS),
+        _bearer({"sub": "42", "exp": SOON}) + "x",
+        _bearer({"sub": "42", "exp": SOON - timedelta(minutes=6)}),
+        _bearer({"sub": "42", "exp": SOON}, key="another key that is long enough, too"),
+        _bearer({"sub": "42", "exp": SOON}, key="", algorithm="none"),
+        _bearer({"sub": "42", "exp": SOON}, key=KEY * 2, algorithm="HS512"),
+        _bearer({"sub": "42", "exp": SOON}, key=KEY * 2, algorithm="HS384"),
+        _bearer({"sub": "42"}),
+        _bearer({"exp": SOON}),
+        _bearer({"sub": "", "exp": SOON}),
+        _bearer({"sub": "somebody", "exp": SOON}),
+        _bearer({"sub": "4.2", "exp": SOON}),
+        _bearer({"sub": "42", "exp": "soon"}),
+        _bearer({"sub": "42", "exp": SOON, "nbf": SOON}),
+    ],
+)
+def test_any_other_authorization_is_401(authorization: str | None) -> None:
+    with pytest.raises(Problem) as raised:
+        bearer_user_id(_request(authorization))
+    assert raised.value.status == 401
+    assert raised.value.headers == {"WWW-Authenticate": "Bearer"}
+
+
+def test_exactly_the_documented_routes_need_a_token() -> None:
+    protected = {
+        (method, route.path)
+        for route in app.routes
+        if needs_bearer(_request(None, route=route))
+        for method in route.methods  # type: ignore[attr-defined]
+    }
+    assert protected == {("POST", "/posts"), ("PUT", "/posts/{post_id}"), ("DELETE", "/posts/{post_id}"), ("POST", "/vote")}
