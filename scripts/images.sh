@@ -42,9 +42,10 @@ build_python() {
     --change 'LABEL tangga.stand-in="python:3.13-slim-trixie"' - "$stand_in_python"
 }
 
-# The official image gives `postgres` the uid 999; the account must exist before the package would make its own.
+# The official image gives `postgres` the uid 999; the account must exist before the package would make its own. It also
+# has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
 build_postgres() {
-  bootstrap - postgresql-17,xz-utils,zstd \
+  bootstrap - postgresql-17,xz-utils,zstd --skip=cleanup/run \
     --essential-hook='printf "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n" >>"$1/etc/passwd"' \
     --essential-hook='printf "postgres:x:999:\n" >>"$1/etc/group"' \
     --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
@@ -98,9 +99,13 @@ _main() {
 
   [[ -n $(mirror_lines) ]] || die 'no image registry answers, and this machine has no Debian mirror to build stand-ins from' "$by_hand"
   may_be_root || die 'no image registry answers, and building stand-ins needs root' "$by_hand"
-  say 'No image registry answers: building stand-ins for both base images from Debian packages (once).'
-  command -v mmdebstrap >/dev/null 2>&1 || step 'install mmdebstrap' install_mmdebstrap
-  step 'build stand-in base images' build_stand_ins
+  if present "$stand_in_python" "$stand_in_postgres"; then
+    say 'No image registry answers: using the stand-ins for both base images that were built earlier.'
+  else
+    say 'No image registry answers: building stand-ins for both base images from Debian packages (once).'
+    command -v mmdebstrap >/dev/null 2>&1 || step 'install mmdebstrap' install_mmdebstrap
+    step 'build stand-in base images' build_stand_ins
+  fi
   use_stand_in PYTHON_IMAGE "$stand_in_python"
   use_stand_in POSTGRES_IMAGE "$stand_in_postgres"
 }

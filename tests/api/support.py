@@ -3,7 +3,7 @@
 import os
 import runpy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from json import dumps
@@ -41,10 +41,12 @@ class Person:
 @contextmanager
 def serving(database: str, **environment: str) -> Iterator[TestClient]:
     """Start an app of its own on the database, with other settings if wanted."""
-    with mock.patch.dict(os.environ, {"DB_NAME": database, **environment}):
-        app: FastAPI = runpy.run_path(str(PROJECT / "services/api/main.py"))["app"]
-        with TestClient(app, raise_server_exceptions=False) as client:
-            yield client
+    app: FastAPI = runpy.run_path(str(PROJECT / "services/api/main.py"))["app"]
+    with ExitStack() as stack:
+        # Settings are read once, at the start.
+        with mock.patch.dict(os.environ, {"DB_NAME": database, **environment}):
+            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+        yield client
 
 
 def assert_problem(response: Response, status: int, detail: str = "") -> None:

@@ -1,0 +1,207 @@
+"""Each way to fail: one line with the cause, one with the remedy, an exit code of its own, nothing half done."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from services.migrate.lock import LOCK_KEY
+from tests.databases import alembic_process, connect, migrate, query, run, scratch_database
+from tests.migrations.staircase import HEAD, V5, V6, catalogue, plant, revision
+
+STEP_FAILED = 3
+LOCK_NOT_OBTAINED = 4
+UNREACHABLE = 5
+UNKNOWN_REVISION = 6
+SEVERAL_HEADS = 7
+
+
+def _assert_reported(finished: CompletedProcess[str], code: int, what: str, remedy: str = "") -> None:
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == code, output
+    lines = finished.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("migrate: ")] == lines[-2:], output
+    assert lines[-2].startswith("error: ")
+    assert lines[-1].startswith("   do: ")
+    assert what in lines[-2]
+    assert remedy in lines[-1]
+    assert "Traceback" not in output
+    for name in ("DB_OWNER_PASS", "DB_PASS", "POSTGRES_PASSWORD"):
+        assert os.environ[name] not in output
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("raise RuntimeError('no such luck')", "RuntimeError: no such luck"),
+        ("op.execute('SELEC 1')", 'syntax error at or near "SELEC"'),
+        ("op.execute('INSERT INTO posts (nama) VALUES (NULL)')", "violates not-null constraint DETAIL:"),
+        ("op.drop_column('posts', 'nothing')", 'column "nothing" of relation "posts" does not exist'),
+        ("op.add_column('posts', nonsense)", "NameError: name 'nonsense' is not defined"),
+    ],
+)
+def test_a_step_that_fails_is_rolled_back_whole(at_head: str, project: Path, body: str, what: str) -> None:
+    plant(project, "0000000000a1", "op.create_table('first', sa.Column('id', sa.Integer()))")
+    plant(project, "0000000000a2", f"op.create_table('second', sa.Column('id', sa.Integer())); {body}", after="0000000000a1")
+    with scratch_database(at_head) as database:
+        finished = alembic_process(database, "upgrade", "head", project=project)
+        _assert_reported(finished, STEP_FAILED, what, "rolled back")
+        assert "step 0000000000a2 (planted 0000000000a2) failed in upgrade at" in finished.stderr
+        # The step before it stands, and nothing of this one is left.
+        assert revision(database) == "0000000000a1"
+        tables = {row[0] for row in catalogue(database)["relations"]}
+        assert "first" in tables
+        assert "second" not in tables
+
+
+def test_a_failed_downgrade_is_rolled_back_whole(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass", downgrade="op.drop_table('votes'); raise RuntimeError('no such luck')")
+    with scratch_database(at_head) as database:
+        migrate(database, "stamp", HEAD)
+        assert alembic_process(database, "upgrade", "head", project=project).returncode == 0
+        before = catalogue(database)
+        finished = alembic_process(database, "downgrade", "-1", project=project)
+        _assert_reported(finished, STEP_FAILED, "failed in downgrade at")
+        assert (revision(database), catalogue(database)) == ("0000000000a1", before)
+
+
+def test_a_traceback_is_shown_if_it_is_asked_for(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "raise RuntimeError('no such luck')")
+    finished = alembic_process(at_head, "upgrade", "head", project=project, MIGRATE_TRACEBACK="true")
+    assert finished.returncode == STEP_FAILED
+    assert "Traceback (most recent call last)" in finished.stderr
+    assert "planted_0000000000a1.py" in finished.stderr
+    assert [line[:7] for line in finished.stderr.splitlines()[-2:]] == ["error: ", "   do: "]
+
+
+def test_two_heads_are_named(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass")
+    plant(project, "0000000000a2", "pass")
+    finished = alembic_process(at_head, "upgrade", "head", project=project)
+    _assert_reported(finished, SEVERAL_HEADS, "0000000000a1, 0000000000a2", "make merge")
+    assert revision(at_head) == HEAD
+
+
+def test_two_heads_can_be_merged(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass")
+    plant(project, "0000000000a2", "pass")
+    assert alembic_process(at_head, "merge", "heads", "-m", "both", project=project).returncode == 0
+    with scratch_database(at_head) as database:
+        assert alembic_process(database, "upgrade", "head", project=project).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["upgrade", "downgrade"])
+def test_a_revision_that_only_the_database_has_means_an_old_image(at_head: str, command: str) -> None:
+    with scratch_database(at_head) as database:
+        query(database, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        finished = alembic_process(database, command, "head" if command == "upgrade" else "-1")
+        _assert_reported(finished, UNKNOWN_REVISION, "ffffffffffff: the database is at it", "deploy the image")
+        assert revision(database) == "ffffffffffff"
+
+
+@pytest.mark.parametrize("command", ["upgrade", "downgrade", "stamp"])
+def test_a_revision_that_nobody_has_is_unknown(at_head: str, command: str) -> None:
+    finished = alembic_process(at_head, command, "ffffffffffff")
+    _assert_reported(finished, UNKNOWN_REVISION, "can't locate revision ffffffffffff")
+    assert revision(at_head) == HEAD
+
+
+def test_a_step_after_a_missing_one_is_named(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass", after="ffffffffffff")
+    finished = alembic_process(at_head, "upgrade", "head", project=project)
+    _assert_reported(finished, UNKNOWN_REVISION, "ffffffffffff", "down_revision")
+
+
+def test_a_file_that_is_no_python_is_named(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass pass")
+    finished = alembic_process(at_head, "upgrade", "head", project=project)
+    _assert_reported(finished, STEP_FAILED, "invalid syntax (planted_0000000000a1.py:10)")
+
+
+@pytest.mark.parametrize(
+    ("environment", "what"),
+    [
+        ({"DB_PASS": "wrong-9"}, "password authentication failed"),
+        ({"DB_USERNAME": "nobody"}, "refuses nobody"),
+        ({"DB_PORT": "1"}, "no database at"),
+        ({"DB_HOSTNAME": "host.invalid"}, "no database at host.invalid"),
+        ({"DB_NAME": "nowhere"}, 'database "nowhere" does not exist'),
+    ],
+    ids=str,
+)
+def test_a_database_that_cannot_be_used_is_named(environment: dict[str, str], what: str) -> None:
+    finished = alembic_process("unused", "upgrade", "head", **environment)
+    _assert_reported(finished, UNREACHABLE, what)
+    assert "wrong-9" not in finished.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("DB_PASS", "change-me"), ("DB_PORT", "many"), ("DB_NAME", "")])
+def test_a_wrong_setting_ends_it_before_anything_is_tried(name: str, value: str) -> None:
+    finished = alembic_process("unused", "upgrade", "head", **{name: value})
+    _assert_reported(finished, 2, f"error: {name}: ", ".env")
+
+
+def test_a_lock_that_is_not_obtained_in_time_names_its_holder(database: str) -> None:
+    with closing(connect(database)) as other:
+        run(other, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
+        [(pid,)] = run(other, "SELECT pg_backend_pid()")
+        finished = alembic_process(database, "upgrade", "head", MIGRATE_LOCK_WAIT="1")
+        _assert_reported(finished, LOCK_NOT_OBTAINED, f"held by pid {pid} from ", "MIGRATE_LOCK_WAIT")
+        assert "migrate: waiting for the migration lock" in finished.stderr
+        # Who only looks does not wait.
+        assert alembic_process(database, "current", MIGRATE_LOCK_WAIT="0").returncode == 0
+    assert revision(database) is None
+
+
+def test_a_table_that_is_in_use_makes_the_step_give_up(at_head: str) -> None:
+    with scratch_database(at_head) as database, closing(connect(database, "app")) as reader:
+        run(reader, "BEGIN")
+        run(reader, "SELECT * FROM posts")
+        finished = alembic_process(database, "downgrade", "-1", MIGRATE_LOCK_TIMEOUT="0.3")
+        _assert_reported(finished, STEP_FAILED, "canceling statement due to lock timeout")
+        assert revision(database) == V6
+        run(reader, "ROLLBACK")
+        assert alembic_process(database, "downgrade", "-1", MIGRATE_LOCK_TIMEOUT="0.3").returncode == 0
+        assert revision(database) == V5
+
+
+def test_a_statement_that_takes_too_long_makes_the_step_give_up(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "op.execute('SELECT pg_sleep(30)')")
+    finished = alembic_process(at_head, "upgrade", "head", project=project, MIGRATE_STATEMENT_TIMEOUT="0.3")
+    _assert_reported(finished, STEP_FAILED, "canceling statement due to statement timeout")
+
+
+def test_a_validation_that_cannot_get_its_lock_is_no_unreachable_database(at_head: str) -> None:
+    with scratch_database(at_head) as database, closing(connect(database)) as other:
+        query(database, "UPDATE pg_constraint SET convalidated = false WHERE conname = 'post_users_fk'", role="superuser")
+        run(other, "BEGIN")
+        run(other, "LOCK TABLE posts IN SHARE UPDATE EXCLUSIVE MODE")
+        finished = alembic_process(database, "upgrade", "head", MIGRATE_LOCK_TIMEOUT="0.3")
+        _assert_reported(finished, STEP_FAILED, "posts.post_users_fk", "again")
+        assert "canceling statement due to lock timeout" in finished.stderr
+
+
+def test_a_constraint_that_old_rows_violate_is_named(at_head: str, project: Path) -> None:
+    plant(
+        project,
+        "0000000000a1",
+        "op.create_check_constraint(op.f('ck_umur'), 'posts', 'umur > 17', postgresql_not_valid=True)\n"
+        "validate_after_commit = ('posts.ck_umur',)",
+    )
+    with scratch_database(at_head) as database:
+        query(database, "INSERT INTO users (email, password) VALUES ('ani@example.com', '!')")
+        query(database, "INSERT INTO posts (nama, umur, alamat, owner_id) VALUES ('Ani', 1, '', 1)")
+        finished = alembic_process(database, "upgrade", "head", project=project)
+        _assert_reported(finished, STEP_FAILED, "posts.ck_umur", "again")
+        assert revision(database) == "0000000000a1"
+        query(database, "UPDATE posts SET umur = 18")
+        assert alembic_process(database, "upgrade", "head", project=project).returncode == 0
+        assert query(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'ck_umur'") == [(True,)]
+
+
+def test_a_container_that_cannot_write_files_says_which_can(at_head: str) -> None:
+    finished = alembic_process(at_head, "revision", "-m", "anything")
+    _assert_reported(finished, 255, "cannot write to migrations/versions", "")
+    assert "make revision" in finished.stderr

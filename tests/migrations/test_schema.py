@@ -1,0 +1,174 @@
+"""Names, order and result of every step, as the walkthrough fixes them."""
+
+import psycopg2.errors
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from tests.databases import PROJECT, alembic_process, migrate, query, scratch_database
+from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, catalogue, revision
+
+POSTS_1 = [
+    ("posts", "id", "integer", True, "nextval('posts_id_seq'::regclass)"),
+    ("posts", "nama", "character varying", True, None),
+    ("posts", "umur", "integer", True, None),
+    ("posts", "published", "boolean", True, "true"),
+    ("posts", "created_at", "timestamp with time zone", True, "now()"),
+]
+ALAMAT = ("posts", "alamat", "character varying", True, None)
+OWNER_ID = ("posts", "owner_id", "integer", True, None)
+NO_HP = ("posts", "no_hp", "character varying", False, None)
+USERS = [
+    ("users", "id", "integer", True, "nextval('users_id_seq'::regclass)"),
+    ("users", "email", "character varying", True, None),
+    ("users", "password", "character varying", True, None),
+    ("users", "created_at", "timestamp with time zone", True, "now()"),
+]
+VOTES = [("votes", "user_id", "integer", True, None), ("votes", "post_id", "integer", True, None)]
+PK_POSTS = ("posts", "pk_posts", "PRIMARY KEY (id)", True)
+PK_USERS = ("users", "pk_users", "PRIMARY KEY (id)", True)
+UQ_USERS = ("users", "uq_users_email", "UNIQUE (email)", True)
+FK_POSTS = ("posts", "post_users_fk", "FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE", True)
+KEYS_VOTES = [
+    ("votes", "fk_votes_post_id_posts", "FOREIGN KEY (post_id) REFERENCES posts(id) ON DELETE CASCADE", True),
+    ("votes", "fk_votes_user_id_users", "FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE", True),
+    ("votes", "pk_votes", "PRIMARY KEY (user_id, post_id)", True),
+]
+V2_COLUMNS = [*POSTS_1, ALAMAT]
+V4_COLUMNS = [*V2_COLUMNS, OWNER_ID]
+V4_CONSTRAINTS = [PK_POSTS, FK_POSTS, PK_USERS, UQ_USERS]
+EXPECTED = [
+    (POSTS_1, [PK_POSTS]),
+    (V2_COLUMNS, [PK_POSTS]),
+    ([*V2_COLUMNS, *USERS], [PK_POSTS, PK_USERS, UQ_USERS]),
+    ([*V4_COLUMNS, *USERS], V4_CONSTRAINTS),
+    ([*V4_COLUMNS, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
+    ([*V4_COLUMNS, NO_HP, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
+]
+
+
+def _columns_and_constraints(database: str) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    found = catalogue(database)
+    columns = [row[:5] for row in found["columns"] if row[0] != "alembic_version"]
+    assert all(row[5:] == ("", "") for row in found["columns"])
+    return columns, [row for row in found["constraints"] if row[0] != "alembic_version"]
+
+
+def test_the_steps_have_the_identifiers_messages_and_order_of_the_walkthrough() -> None:
+    scripts = ScriptDirectory.from_config(Config(str(PROJECT / "alembic.ini")))
+    steps = [*reversed([*scripts.walk_revisions()])]
+    assert [(step.revision, step.doc) for step in steps] == STEPS
+    assert [step.down_revision for step in steps] == [None, *REVISIONS[:-1]]
+    assert scripts.get_heads() == [HEAD]
+
+
+def test_file_names_sort_as_the_steps_do() -> None:
+    files = sorted(path.name for path in (PROJECT / "migrations/versions").glob("*.py"))
+    assert [name.split("_")[2] for name in files] == REVISIONS
+
+
+def test_every_step_gives_exactly_its_schema_up_and_down(database: str) -> None:
+    steps = list(zip(REVISIONS, EXPECTED, strict=True))
+    for name, expected in steps:
+        migrate(database, "upgrade", "+1")
+        assert revision(database) == name
+        assert _columns_and_constraints(database) == expected, name
+    for name, expected in reversed(steps[:-1]):
+        migrate(database, "downgrade", "-1")
+        assert revision(database) == name
+        assert _columns_and_constraints(database) == expected, name
+    migrate(database, "downgrade", "base")
+    assert revision(database) is None
+    assert _columns_and_constraints(database) == ([], [])
+
+
+def test_up_down_and_up_again_gives_the_same_catalogue(database: str) -> None:
+    seen = []
+    for name in REVISIONS:
+        migrate(database, "upgrade", name)
+        seen.append(catalogue(database))
+    for name, before in reversed(list(zip(REVISIONS, seen, strict=True))):
+        migrate(database, "downgrade", name)
+        assert catalogue(database) == before
+    migrate(database, "downgrade", "base")
+    left = {row[0] for row in catalogue(database)["relations"]}
+    assert left == {"alembic_version", "alembic_version_pkc"}
+    migrate(database, "upgrade", "head")
+    assert catalogue(database) == seen[-1]
+
+
+def test_models_and_database_agree_at_head(at_head: str) -> None:
+    checked = alembic_process(at_head, "check")
+    assert (checked.returncode, checked.stdout) == (0, "No new upgrade operations detected.\n")
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        "ALTER TABLE posts ADD COLUMN extra integer",
+        "ALTER TABLE posts DROP COLUMN no_hp",
+        "ALTER TABLE posts ALTER COLUMN no_hp SET NOT NULL",
+        "ALTER TABLE posts ALTER COLUMN umur TYPE bigint",
+        "ALTER TABLE posts ALTER COLUMN published SET DEFAULT false",
+        "ALTER TABLE posts ALTER COLUMN alamat SET DEFAULT ''",
+        "ALTER TABLE posts DROP CONSTRAINT post_users_fk",
+        "ALTER TABLE users DROP CONSTRAINT uq_users_email",
+        "CREATE INDEX extra ON posts (nama)",
+        "DROP TABLE votes",
+    ],
+)
+def test_the_check_notices_drift(at_head: str, drift: str) -> None:
+    with scratch_database(at_head) as database:
+        migrate(database, "check")
+        query(database, drift)
+        with pytest.raises(SystemExit):
+            migrate(database, "check")
+
+
+def test_the_version_table_is_read_only_for_the_app_from_the_first_step(database: str) -> None:
+    migrate(database, "upgrade", V1)
+    assert query(database, "SELECT version_num FROM alembic_version", role="app") == [(V1,)]
+    # What the default privileges gave, and still give to any other table.
+    query(database, "INSERT INTO posts (nama, umur) VALUES ('Ani', 1)", role="app")
+    for statement in (
+        "INSERT INTO alembic_version VALUES ('planted')",
+        "UPDATE alembic_version SET version_num = 'planted'",
+        "DELETE FROM alembic_version",
+        "TRUNCATE alembic_version",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            query(database, statement, role="app")
+
+
+def test_the_version_table_stays_closed_however_often_the_first_step_is_run(database: str) -> None:
+    def privileges() -> list[tuple[object, ...]]:
+        return query(
+            database,
+            "SELECT privilege_type FROM information_schema.table_privileges"
+            " WHERE table_name = 'alembic_version' AND grantee = current_user",
+            role="app",
+        )
+
+    for _ in range(2):
+        migrate(database, "upgrade", V1)
+        assert privileges() == [("SELECT",)]
+        migrate(database, "downgrade", "base")
+        assert privileges() == [("SELECT",)]
+
+
+def test_without_the_hook_the_app_could_write_the_version_table(database: str) -> None:
+    query(database, "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    query(database, "INSERT INTO alembic_version VALUES ('planted')", role="app")
+    query(database, "DELETE FROM alembic_version")
+    migrate(database, "upgrade", V1)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        query(database, "DELETE FROM alembic_version", role="app")
+
+
+def test_stamping_an_empty_database_closes_the_version_table_too(database: str) -> None:
+    migrate(database, "stamp", "head")
+    assert revision(database) == HEAD
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        query(database, "DELETE FROM alembic_version", role="app")
+
+
