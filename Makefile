@@ -157,6 +157,6 @@ help: ## this page
 .ready:
 	@scripts/preflight.sh && scripts/env.sh && scripts/images.sh
 .image: .ready
-	@docker compose build --quiet migrate
+	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build migrate >&2
 .tools: .ready
-	@docker compose build --quiet tools
+	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2

@@ -1,6 +1,8 @@
 """Alembic's environment: settings + models + lock + time-outs. What protects a migration stands here, so that plain
 `alembic upgrade head` has it too."""
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
@@ -11,7 +13,7 @@ from services.migrate import authoring, bookkeeping, constraints, log
 from services.migrate.failures import reported_failures
 from services.migrate.lock import migration_lock
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "target_metadata": models.Base.metadata,
     "compare_type": True,
     "compare_server_default": True,

@@ -1,6 +1,6 @@
-"""${message.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')}
+"""${message.replace("\\", "\\\\").replace('"', '\\"')}
 
-Revises: ${down_revision | comma,n}
+Revises: ${down_revision or "nothing, this is the first step" | comma,n}
 
 Rules for this file (docs/authors.md says why):
 - upgrade and downgrade both work on tables that hold rows; what cannot be undone is said in `downgrade`.

@@ -7,9 +7,6 @@ else
   bold='' dim='' red='' green='' reset=''
 fi
 
-# Names and durations of the finished steps, for the summary of `make up`.
-step_names=() step_times=()
-
 say() { printf '%s\n' "$*"; }
 
 # die WHAT [REMEDY]: one line with what happened, one with what to do next; exit 1.
@@ -62,7 +59,7 @@ may_be_root() { ((EUID == 0)) || sudo -n true 2>/dev/null; }
 
 # step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
 # notes how long it took, and on failure shows the end of the output. Returns the command's status.
-# STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
+# STEP_QUIET=1: says nothing of a step that succeeds within two seconds. STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
 step() {
   local label=$1 log start status=0 shown=0 pid elapsed
   shift
@@ -89,9 +86,9 @@ step() {
   elapsed=$(($(now) - start))
   [[ -t 1 ]] && printf '\r\e[K'
   if ((status == 0)); then
-    printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
-    step_names+=("$label")
-    step_times+=("$elapsed")
+    if [[ -z ${STEP_QUIET:-} ]] || ((elapsed >= 2000)); then
+      printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
+    fi
   else
     printf '  %s✗%s %-34s %7s s\n' "$red" "$reset" "$label" "$(seconds "$elapsed")" >&2
     [[ -n ${STEP_MAY_FAIL:-} ]] || tail -n 15 "$log" | sed 's/^/    | /' >&2

@@ -12,21 +12,25 @@ readonly min_engine=25 min_compose=2.24 min_memory_mib=512 min_disk_mib=2048
 
 at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 
+# "ENGINE VERSION|PLUGIN=VERSION PLUGIN=VERSION ", in one question to the engine.
+ask_docker() {
+  docker info --format '{{.ServerVersion}}|{{range .ClientInfo.Plugins}}{{.Name}}={{.Version}} {{end}}' 2>/dev/null || true
+}
+
 check_versions() {
-  local engine compose
-  # Asked while the engine is: both take a while to answer.
-  exec 3< <(docker compose version --short 2>/dev/null)
-  engine=$(docker version --format '{{.Server.Version}}' 2>/dev/null) || {
+  local engine plugins compose by_hand='install Docker Engine with its compose and buildx plugins: https://docs.docker.com/engine/install/'
+  IFS='|' read -r engine plugins <<<"$(ask_docker)"
+  if [[ -z $engine ]]; then
     scripts/engine.sh
-    engine=$(docker version --format '{{.Server.Version}}')
-    exec 3< <(docker compose version --short 2>/dev/null)
-  }
+    IFS='|' read -r engine plugins <<<"$(ask_docker)"
+  fi
   at_least "$engine" "$min_engine" ||
     die "Docker Engine $engine is too old: start_interval of health checks needs $min_engine" "install Docker Engine $min_engine or newer"
-  read -r compose <&3 ||
-    die 'the docker compose plugin is missing' 'install docker-compose-plugin, or docker-compose-v2 on Ubuntu, or docker-compose on Debian 13'
-  at_least "${compose#v}" "$min_compose" ||
+  [[ $plugins =~ (^| )compose=v?([^ ]+) ]] || die 'the docker compose plugin is missing' "$by_hand"
+  compose=${BASH_REMATCH[2]}
+  at_least "$compose" "$min_compose" ||
     die "Docker Compose $compose is too old: this stack needs $min_compose" "install Docker Compose $min_compose or newer"
+  [[ $plugins == *buildx=* ]] || die 'the docker buildx plugin is missing' "$by_hand"
 }
 
 # The port is ours already, free, or somebody else's.

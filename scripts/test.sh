@@ -11,7 +11,7 @@ in_container() {
   local tier=$1 options=(--rm)
   shift
   [[ $tier == unit ]] && options+=(--no-deps)
-  docker compose build --quiet test
+  STEP_QUIET=1 step 'build' docker compose build test
   docker compose run "${options[@]}" test pytest "tests/$tier" "$@"
 }
 

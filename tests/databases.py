@@ -1,13 +1,13 @@
 """Scratch databases, and Alembic on them.
 
-`DB_NAME` itself is never migrated by tests: as the database's first start left it, it is the template, so that a scratch
-database has the roles, privileges and defaults of a real one.
+`DB_NAME` itself is never migrated by tests: as the database's first start left it, it is the template, so that a
+scratch database has the roles, privileges and defaults of a real one.
 """
 
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -89,20 +89,20 @@ def owner_environment(database: str) -> dict[str, str]:
     }
 
 
-def migrate(database: str, *arguments: str) -> None:
+def migrate(database: str, *arguments: str, project: Path = PROJECT) -> None:
     """Run Alembic's command line in this process: ten times as fast as a process of its own."""
     with mock.patch.dict(os.environ, owner_environment(database)):
-        alembic.config.main(argv=["--config", str(PROJECT / "alembic.ini"), *arguments])
+        alembic.config.main(argv=["--config", str(project / "alembic.ini"), *arguments])
 
 
 def start_alembic(
-    database: str, *arguments: str, project: Path = PROJECT, **environment: str
+    database: str, *arguments: str, project: Path = PROJECT, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
     """Start `alembic ...` in the folder `project`."""
     return subprocess.Popen(
         ["alembic", *arguments],
         cwd=project,
-        env=os.environ | owner_environment(database) | environment,
+        env=os.environ | owner_environment(database) | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -113,20 +113,20 @@ def start_alembic(
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     """Wait for a process that `start_alembic` started."""
     try:
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=120)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def alembic_process(
-    database: str, *arguments: str, project: Path = PROJECT, **environment: str
+    database: str, *arguments: str, project: Path = PROJECT, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `alembic ...` as an operator does."""
-    return finish(start_alembic(database, *arguments, project=project, **environment))
+    return finish(start_alembic(database, *arguments, project=project, environment=environment))
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Poll until the condition holds; False if it does not within so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

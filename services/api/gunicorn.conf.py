@@ -28,8 +28,10 @@ Settings.load()
 bind = "0.0.0.0:8000"
 worker_class = "asgi"
 workers = int(os.environ.get("WEB_CONCURRENCY") or max(1, round(_cpu_limit())))
+reload = os.environ.get("RELOAD") == "1"  # make dev
 # Modules are loaded once and shared by the workers; engines and threads are made in each worker (main.py, lifespan).
-preload_app = True
+# What is shared cannot be reloaded.
+preload_app = not reload
 # Workers are replaced one after another, never all at once: the jitter keeps them apart.
 max_requests = 20_000
 max_requests_jitter = 5_000

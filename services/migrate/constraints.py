@@ -14,8 +14,9 @@ from collections.abc import Collection
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger("tangga.constraints")
 
@@ -26,6 +27,10 @@ _not_validated = text("""
 """)
 
 
+class NotValidated(Exception):
+    """The scan of the old rows failed; the step that added the constraint is committed."""
+
+
 def validate_after_commit(
     ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]
 ) -> None:
@@ -33,6 +38,7 @@ def validate_after_commit(
     del heads, run_args
     if not step.is_upgrade or step.is_stamp or step.up_revision is None:
         return
+    assert isinstance(step.up_revision, Script)
     _validate(ctx, getattr(step.up_revision.module, ATTRIBUTE, ()))
 
 
@@ -53,5 +59,8 @@ def _validate(ctx: MigrationContext, names: Collection[str]) -> None:
     for name in names:
         table, constraint = name.split(".")
         logger.info("validating %s; reads and writes go on", name)
-        with ctx.autocommit_block():
-            ctx.impl.execute(text(f'ALTER TABLE "{table}" VALIDATE CONSTRAINT "{constraint}"'))
+        try:
+            with ctx.autocommit_block():
+                ctx.impl.execute(text(f'ALTER TABLE "{table}" VALIDATE CONSTRAINT "{constraint}"'))
+        except DBAPIError as error:
+            raise NotValidated(f"{name} could not be validated") from error

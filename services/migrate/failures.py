@@ -12,9 +12,12 @@ import psycopg2
 from alembic import context
 from alembic.script.revision import MultipleHeads, ResolutionError
 from alembic.util import CommandError
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
+from services.migrate.constraints import NotValidated
 from services.migrate.lock import LockNotObtained
 
 # Documented in docs/authors.md. 1 and 2 are left to the interpreter and to argparse, 255 to Alembic itself.
@@ -61,12 +64,19 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
             SEVERAL_HEADS,
         )
     if isinstance(cause, ResolutionError):
-        return _unknown_revision(cause)
+        return _unknown_revision(cause.argument, settings)
     if isinstance(error, KeyError) and (missing := _missing_down_revision(error)):
         return Failure(
             f"can't locate revision {missing}, which a file in migrations/versions names as its down_revision",
             "bring the file of that revision back, or correct the name; make history shows the chain",
             UNKNOWN_REVISION,
+        )
+    if isinstance(error, NotValidated):
+        return Failure(
+            f"{error}: {_one_line(cause or error)}",
+            "the step stands, and the constraint holds for new rows; correct the old ones, or wait until the table is "
+            "free, then migrate again: that finishes it",
+            STEP_FAILED,
         )
     if step := _running_step(error.__traceback__):
         return Failure(
@@ -81,23 +91,29 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
     return Failure(_one_line(error), "MIGRATE_TRACEBACK=true in .env shows where", STEP_FAILED)
 
 
-def _unknown_revision(error: ResolutionError) -> Failure:
-    try:
-        in_database = context.get_context().get_current_heads()
-    except Exception:
-        in_database = ()
-    if error.argument in in_database:
+def _unknown_revision(revision: str, settings: MigrateSettings) -> Failure:
+    if not context.is_offline_mode() and _database_is_at(revision, settings):
         return Failure(
-            f"can't locate revision {error.argument}: the database is at it, but this image does not have it, "
+            f"can't locate revision {revision}: the database is at it, but this image does not have it, "
             "so the image is older than the database",
             "deploy the image that has this revision, or downgrade from that image first",
             UNKNOWN_REVISION,
         )
     return Failure(
-        f"can't locate revision {error.argument}",
+        f"can't locate revision {revision}",
         "make history lists the revisions",
         UNKNOWN_REVISION,
     )
+
+
+def _database_is_at(revision: str, settings: MigrateSettings) -> bool:
+    """Ask on a new connection: the one that migrated is closed by now."""
+    engine = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    try:
+        with engine.connect() as connection:
+            return revision in connection.scalars(text("SELECT version_num FROM alembic_version")).all()
+    except DBAPIError:
+        return False
 
 
 def _missing_down_revision(error: KeyError) -> str | None:

@@ -1,12 +1,15 @@
 """What an operator reads while a migration runs."""
 
 import logging
+import warnings
 
 _NOISE = ("Context impl", "Will assume transactional DDL", "Generating static SQL")
 
 
 def to_stderr() -> None:
     """Show Alembic's own lines and ours on stderr, one format, no timestamps (the container log has them)."""
+    # failures.py says it in one line.
+    warnings.filterwarnings("ignore", "Revision .* is not present")
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
     handler.setFormatter(logging.Formatter("migrate: %(message)s"))

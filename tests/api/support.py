@@ -70,4 +70,7 @@ def assert_problem(response: Response, status: int, detail: str = "") -> None:
 def send(client: TestClient, method: str, path: str, body: object, person: Person | None = None) -> Response:
     """Send JSON in which a lone surrogate is escaped; the client's own encoder would refuse it."""
     headers = {"content-type": "application/json"} | (person.headers if person else {})
-    return client.request(method, path, content=None if method == "DELETE" else dumps(body), headers=headers)
+    response: Response = client.request(
+        method, path, content=None if method == "DELETE" else dumps(body), headers=headers
+    )
+    return response

@@ -75,7 +75,9 @@ def test_a_constraint_that_nobody_foresaw_is_500_and_what_the_client_sent_is_not
 
 
 def test_every_constraint_that_becomes_an_answer_exists(database: str) -> None:
-    existing = {name for [name] in query(database, "SELECT conname FROM pg_constraint WHERE contype IN ('u', 'p', 'f')")}
+    existing = {
+        name for [name] in query(database, "SELECT conname FROM pg_constraint WHERE contype IN ('u', 'p', 'f')")
+    }
     assert set(CONSTRAINT_PROBLEMS) <= existing
     assert existing - set(CONSTRAINT_PROBLEMS) <= {"pk_posts", "pk_users", "alembic_version_pkc"} | {
         name for name in existing if name.startswith("pg_")

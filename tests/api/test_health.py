@@ -73,7 +73,9 @@ def test_a_database_that_nobody_migrated_is_behind() -> None:
     assert "no revision at all" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("environment", [{"DB_PORT": "1"}, {"DB_PASS": "wrong-9"}, {"DB_HOSTNAME": "host.invalid"}], ids=str)
+@pytest.mark.parametrize(
+    "environment", [{"DB_PORT": "1"}, {"DB_PASS": "wrong-9"}, {"DB_HOSTNAME": "host.invalid"}], ids=str
+)
 def test_without_a_database_it_is_alive_and_not_ready(database: str, environment: dict[str, str]) -> None:
     with serving(database, **environment) as client:
         response = client.get("/readyz")

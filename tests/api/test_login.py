@@ -52,7 +52,9 @@ def test_a_wrong_password_and_an_unknown_address_get_the_same_401(
     assert registered.email not in response.text
 
 
-@pytest.mark.parametrize("form", ["username=ani%ED%A0%80&password=x", "username=a&password=%ED%A0%80", "username=%FF&password=%FF"])
+@pytest.mark.parametrize(
+    "form", ["username=ani%ED%A0%80&password=x", "username=a&password=%ED%A0%80", "username=%FF&password=%FF"]
+)
 @pytest.mark.usefixtures("registered")
 def test_text_that_is_no_unicode_is_401(client: TestClient, form: str) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -79,7 +81,12 @@ def test_the_placeholder_owner_cannot_log_in(client: TestClient, person: Callabl
 
 @pytest.mark.parametrize(
     "form",
-    [{}, {"username": "ani@example.com"}, {"password": PASSWORD}, {"username": "a", "password": "b", "grant_type": "x"}],
+    [
+        {},
+        {"username": "ani@example.com"},
+        {"password": PASSWORD},
+        {"username": "a", "password": "b", "grant_type": "x"},
+    ],
 )
 def test_a_form_with_a_field_missing_or_wrong_is_422(client: TestClient, form: dict[str, str]) -> None:
     assert_problem(client.post("/login", data=form), 422)

@@ -63,7 +63,9 @@ def test_the_app_may_not_make_temporary_tables() -> None:
 
 @pytest.mark.parametrize("role", ["owner", "app"])
 def test_neither_role_is_more_than_it_must_be(role: Role) -> None:
-    statement = "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = "
+    statement = (
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = "
+    )
     assert any(query(template(), statement + "session_user", role="superuser")[0])
     assert not any(query(template(), statement + "session_user", role=role)[0])
 

@@ -44,7 +44,9 @@ def test_a_vote_for_a_post_that_is_not_there_is_404(
 
 
 @pytest.mark.parametrize("direction", [-1, 2, 10**30, 0.5, "up", "1\0", None, [1]])
-def test_no_other_direction_exists(client: TestClient, owner: Connection, budi: Person, post_id: int, direction: object) -> None:
+def test_no_other_direction_exists(
+    client: TestClient, owner: Connection, budi: Person, post_id: int, direction: object
+) -> None:
     assert_problem(_vote(client, budi, post_id, direction), 422)
     assert run(owner, "SELECT * FROM votes") == []
 

@@ -93,7 +93,7 @@ def copy_project(folder: Path) -> Path:
     for name in ("alembic.ini", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder)
     for name in ("migrations", "services"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / name, folder / name)
     return folder
 
 

@@ -170,5 +170,3 @@ def test_stamping_an_empty_database_closes_the_version_table_too(database: str) 
     assert revision(database) == HEAD
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         query(database, "DELETE FROM alembic_version", role="app")
-
-

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from tests.stack.conftest import Stack
 
 
 @pytest.fixture
-def bare(make_stack: Callable[[str], Stack], tmp_path: Path) -> tuple[Stack, Path]:
+def bare(make_stack: Callable[[str], Stack], tmp_path: Path) -> Iterator[tuple[Stack, Path]]:
     """A fresh tree, and a PATH without docker on which programs can be planted."""
     stack = make_stack("bare")
     programs = tmp_path / "bin"
@@ -20,8 +20,10 @@ def bare(make_stack: Callable[[str], Stack], tmp_path: Path) -> tuple[Stack, Pat
         for name in os.listdir(folder):
             if not name.startswith("docker") and not (programs / name).exists():
                 (programs / name).symlink_to(Path(folder) / name)
+    path = stack.env["PATH"]
     stack.env["PATH"] = str(programs)
-    return stack, programs
+    yield stack, programs
+    stack.env["PATH"] = path
 
 
 def plant(programs: Path, name: str, script: str) -> None:
@@ -67,17 +69,18 @@ def test_a_closed_socket(bare: tuple[Stack, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "compose", "said"),
+    ("facts", "said"),
     [
-        ("20.10.24", "2.26.1", "Docker Engine 20.10.24 is too old"),
-        ("24.0.9", "2.26.1", "Docker Engine 24.0.9 is too old"),
-        ("25.0.0", "2.23.3", "Docker Compose 2.23.3 is too old"),
-        ("25.0.0", "", "compose plugin is missing"),
+        ("20.10.24|compose=2.26.1 buildx=0.13.1 ", "Docker Engine 20.10.24 is too old"),
+        ("24.0.9|compose=2.26.1 buildx=0.13.1 ", "Docker Engine 24.0.9 is too old"),
+        ("25.0.0|buildx=0.13.1 compose=v2.23.3 ", "Docker Compose 2.23.3 is too old"),
+        ("25.0.0|buildx=0.13.1 ", "compose plugin is missing"),
+        ("25.0.0|compose=2.24.0 ", "buildx plugin is missing"),
     ],
 )
-def test_versions_that_are_too_old(bare: tuple[Stack, Path], engine: str, compose: str, said: str) -> None:
+def test_versions_that_are_too_old(bare: tuple[Stack, Path], facts: str, said: str) -> None:
     stack, programs = bare
-    plant(programs, "docker", f'case $1 in version) echo {engine} ;; compose) [[ -n "{compose}" ]] && echo "{compose}" ;; esac')
+    plant(programs, "docker", f'[[ $1 == info ]] && echo "{facts}"')
     assert said in refused(stack)
 
 
@@ -90,7 +93,7 @@ def test_versions_that_are_too_old(bare: tuple[Stack, Path], engine: str, compos
 )
 def test_too_little_room(bare: tuple[Stack, Path], program: str, script: str, said: str) -> None:
     stack, programs = bare
-    plant(programs, "docker", "case $1 in version) echo 26.1.5 ;; compose) echo 2.26.1 ;; esac")
+    plant(programs, "docker", '[[ $1 == info ]] && echo "26.1.5|buildx=0.13.1 compose=2.26.1 "')
     plant(programs, program, script)
     assert said in refused(stack)
 
@@ -121,7 +124,7 @@ def test_passwords_with_odd_characters_work(make_stack: Callable[[str], Stack]) 
     stack = make_stack("odd")
     stack.ok("scripts/env.sh")
     for name in ("DB_PASS", "DB_OWNER_PASS", "POSTGRES_PASSWORD"):
-        stack.set_env_file(name, f"""'{name} p@ss:w%o$rd/"?&#{{}}\\'""")
+        stack.set_env_file(name, f"""'{name} p@ss:w%o$rd/"\\?&#{{}}'""")
     stack.make("up")
     assert stack.get("/posts").status_code == 200
     stack.remove()

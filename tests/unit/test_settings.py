@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import psycopg2.extensions
 import pytest
@@ -119,7 +120,8 @@ def test_a_hostile_password_reaches_the_driver_unchanged(monkeypatch: pytest.Mon
     monkeypatch.setenv("DB_PASS", HOSTILE)
     url = DatabaseSettings.load().url
     assert url.render_as_string(hide_password=False).startswith("postgresql+psycopg2://someone:")
-    _, arguments = PGDialect_psycopg2().create_connect_args(url)
+    dialect: Any = PGDialect_psycopg2
+    _, arguments = dialect().create_connect_args(url)
     assert arguments == {
         "user": "someone",
         "password": HOSTILE,

@@ -1,26 +1,25 @@
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import jwt
 import pytest
 from fastapi import FastAPI, Request
+from pydantic import SecretStr
 
-from services.api.auth.token import bearer_user_id, make_token, needs_bearer
-from services.api.main import app
+from services.api.auth.token import bearer_user_id, make_token
 from services.api.problem import Problem
 from services.api.settings import Settings
 
 KEY = "a key for tests that is long enough"
-SETTINGS = Settings.model_construct(token_minutes=5, token_key=SimpleNamespace(get_secret_value=lambda: KEY))
+SETTINGS = Settings.model_construct(token_minutes=5, token_key=SecretStr(KEY))
 SOON = datetime.now(UTC) + timedelta(minutes=5)
 
 
-def _request(authorization: str | None, **scope: Any) -> Request:
+def _request(authorization: str | None) -> Request:
     carrier = FastAPI()
     carrier.state.settings = SETTINGS
     headers = [] if authorization is None else [(b"authorization", authorization.encode())]
-    return Request({"type": "http", "headers": headers, "app": carrier, **scope})
+    return Request({"type": "http", "headers": headers, "app": carrier})
 
 
 def _bearer(claims: dict[str, Any], key: str = KEY, algorithm: str = "HS256") -> str:
@@ -74,13 +73,3 @@ def test_any_other_authorization_is_401(authorization: str | None) -> None:
         bearer_user_id(_request(authorization))
     assert raised.value.status == 401
     assert raised.value.headers == {"WWW-Authenticate": "Bearer"}
-
-
-def test_exactly_the_documented_routes_need_a_token() -> None:
-    protected = {
-        (method, route.path)
-        for route in app.routes
-        if needs_bearer(_request(None, route=route))
-        for method in route.methods  # type: ignore[attr-defined]
-    }
-    assert protected == {("POST", "/posts"), ("PUT", "/posts/{post_id}"), ("DELETE", "/posts/{post_id}"), ("POST", "/vote")}

@@ -16,7 +16,9 @@ def hash_password(password: str) -> str:
 def password_matches(password: str, password_hash: str | None) -> bool:
     """Compare in the same time whether the user exists (`password_hash` given) or not."""
     try:
-        return _hasher.verify(_nobody if password_hash is None else password_hash, password) and password_hash is not None
+        return (
+            _hasher.verify(_nobody if password_hash is None else password_hash, password) and password_hash is not None
+        )
     except InvalidHashError:
         # Not a hash at all: the placeholder owner's "!".
         return password_matches(password, None)

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import DateTime, ForeignKey, func, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.api.db.base import Base
+from services.api.db.base import Base as Base
 
 
 class User(Base):

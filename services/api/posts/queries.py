@@ -27,7 +27,9 @@ _page = _with_owner_and_votes(_posts).order_by(_posts.c.id.desc()).limit(bindpar
 _after = _posts.c.id < bindparam("after")
 _search = _posts.c.nama.ilike(bindparam("pattern"), escape="\\")
 # Inside a CTE, SQLAlchemy wants values spelt out, and their parameters named unlike their columns.
-_writable = {name: bindparam(f"new_{name}") for name in ("nama", "umur", "alamat", "published", "no_hp")}
+_writable: dict[str, Any] = {
+    name: bindparam(f"new_{name}") for name in ("nama", "umur", "alamat", "published", "no_hp")
+}
 _insert = _with_owner_and_votes(
     insert(Post).values(_writable | {"owner_id": bindparam("user_id")}).returning(*_columns).cte("written")
 )

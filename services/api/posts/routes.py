@@ -1,6 +1,6 @@
 """Reading and writing posts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection, RowMapping
@@ -14,9 +14,9 @@ from services.api.users.schemas import UserOut
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
-_NOT_FOUND = {404: {"description": "No such post"}}
-_NO_TOKEN = {401: {"description": "No valid token"}}
-_NOT_YOURS = {403: {"description": "Somebody else's post"}}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "No such post"}}
+_NO_TOKEN: dict[int | str, dict[str, Any]] = {401: {"description": "No valid token"}}
+_NOT_YOURS: dict[int | str, dict[str, Any]] = {403: {"description": "Somebody else's post"}}
 
 
 def _post_out(row: RowMapping) -> PostOut:

@@ -15,7 +15,8 @@ router = APIRouter(tags=["votes"])
 _insert = (
     insert(Vote)
     .from_select(
-        ["user_id", "post_id"], select(User.id, bindparam("post_id", type_=Integer)).where(User.id == bindparam("user_id"))
+        ["user_id", "post_id"],
+        select(User.id, bindparam("post_id", type_=Integer)).where(User.id == bindparam("user_id")),
     )
     .returning(Vote.post_id)
 )

@@ -1,0 +1,192 @@
+"""Several migrators at once, and migrators that die."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg2.errors
+import pytest
+
+from services.migrate.lock import LOCK_KEY
+from tests.databases import (
+    alembic_process,
+    connect,
+    eventually,
+    finish,
+    migrate,
+    query,
+    run,
+    scratch_database,
+    start_alembic,
+)
+from tests.migrations.staircase import HEAD, V3, V4, catalogue, edit, plant, revision
+
+GATE = 20261122
+_MIGRATORS = (
+    "SELECT DISTINCT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'tangga-migrate'"
+)
+
+
+def _backends(database: str) -> int:
+    return len(query(database, _MIGRATORS, database, role="superuser"))
+
+
+def _running(database: str, statement: str) -> Callable[[], bool]:
+    sees = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND query LIKE %s"
+    return lambda: query(database, sees + " AND state = 'active'", database, f"%{statement}%", role="superuser") != []
+
+
+@contextmanager
+def _gate(database: str, tag: str, statement: str = "") -> Iterator[None]:
+    """Stop every migrator at a kind of statement, in the server, until the body ends."""
+    make = f"""
+        CREATE FUNCTION wait_at_gate() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF current_query() LIKE '%{statement}%' THEN PERFORM pg_advisory_xact_lock_shared({GATE}); END IF;
+        END $$;
+        CREATE EVENT TRIGGER gate ON ddl_command_start WHEN TAG IN ('{tag}') EXECUTE FUNCTION wait_at_gate();
+    """
+    query(database, make, role="superuser")
+    with closing(connect(database)) as keeper:
+        run(keeper, "SELECT pg_advisory_lock(%s)", GATE)
+        yield
+        run(keeper, "SELECT pg_advisory_unlock(%s)", GATE)
+
+
+def _waiting_at_gate(database: str) -> bool:
+    statement = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    return query(database, statement, GATE, role="superuser") != []
+
+
+def test_eight_migrators_at_once_all_succeed(database: str) -> None:
+    with _gate(database, "CREATE TABLE"):
+        migrators = [start_alembic(database, "upgrade", "head") for _ in range(8)]
+        # Seven wait with one session each; the eighth has a second one, in which it migrates.
+        assert eventually(lambda: _backends(database) == 9)
+    finished = [finish(migrator) for migrator in migrators]
+    assert [migrator.returncode for migrator in finished] == [0] * 8, [migrator.stderr for migrator in finished]
+    assert sum("waiting for the migration lock" in migrator.stderr for migrator in finished) == 7
+    assert sum("Running upgrade" in migrator.stderr for migrator in finished) == 1
+    assert revision(database) == HEAD
+
+
+def test_without_the_lock_some_of_them_fail(database: str, project: Path) -> None:
+    edit(project / "migrations/env.py", "wanted=authoring.changes_database(context.config)", "wanted=False")
+    with _gate(database, "CREATE TABLE"):
+        migrators = [start_alembic(database, "upgrade", "head", project=project) for _ in range(3)]
+        assert eventually(lambda: _backends(database) == 3)
+        assert eventually(lambda: _waiting_at_gate(database))
+        time.sleep(0.3)
+    assert sorted(finish(migrator).returncode for migrator in migrators) != [0, 0, 0]
+
+
+@pytest.mark.parametrize("command", [("downgrade", "-1"), ("stamp", "head")])
+def test_every_command_that_writes_waits_for_the_lock(at_head: str, command: tuple[str, str]) -> None:
+    with closing(connect(at_head)) as other:
+        run(other, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
+        assert alembic_process(at_head, *command, environment={"MIGRATE_LOCK_WAIT": "0"}).returncode == 4
+    assert revision(at_head) == HEAD
+
+
+def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
+    with closing(connect(database)) as other:
+        run(other, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
+        # Shorter than the wait: time-outs of a step must not end the wait for the lock.
+        times = {"MIGRATE_STATEMENT_TIMEOUT": "0.4", "MIGRATE_LOCK_TIMEOUT": "0.4"}
+        migrator = start_alembic(database, "upgrade", "head", environment=times)
+        assert eventually(lambda: _backends(database) == 1)
+        time.sleep(1)
+        assert migrator.poll() is None
+    finished = finish(migrator)
+    assert finished.returncode == 0, finished.stderr
+    assert "got the migration lock after" in finished.stderr
+
+
+def test_time_outs_are_set_in_the_session_that_migrates(at_head: str, project: Path) -> None:
+    names = ("lock_timeout", "statement_timeout", "client_connection_check_interval", "application_name")
+    shown = ", ".join(f"current_setting('{name}') AS {name}" for name in names)
+    plant(project, "0000000000a1", f'op.execute("CREATE TABLE shown AS SELECT {shown}")')
+    with scratch_database(at_head) as database:
+        times = {"MIGRATE_LOCK_TIMEOUT": "0.25", "MIGRATE_STATEMENT_TIMEOUT": "90"}
+        assert alembic_process(database, "upgrade", "head", project=project, environment=times).returncode == 0
+        assert query(database, "SELECT * FROM shown") == [("250ms", "90s", "1s", "tangga-migrate")]
+
+
+def _kill_in_mid_step(database: str, project: Path) -> bool:
+    """Kill a migrator while its step runs a statement; tell whether its backends are gone within three seconds."""
+    migrator = start_alembic(database, "upgrade", "head", project=project)
+    assert eventually(_running(database, "pg_sleep"))
+    migrator.kill()
+    migrator.wait()
+    return eventually(lambda: _backends(database) == 0, 3)
+
+
+def test_a_killed_migrator_leaves_a_whole_step_and_no_backend(at_head: str, project: Path) -> None:
+    step = plant(project, "0000000000a1", "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')")
+    with scratch_database(at_head) as database:
+        before = catalogue(database)
+        assert _kill_in_mid_step(database, project)
+        assert (revision(database), catalogue(database)) == (HEAD, before)
+        edit(step, "pg_sleep(60)", "1")
+        migrate(database, "upgrade", "head", project=project)
+        assert revision(database) == "0000000000a1"
+
+
+def test_without_its_setting_the_backend_would_go_on_and_hold_its_locks(at_head: str, project: Path) -> None:
+    edit(
+        project / "migrations/env.py",
+        '"client_connection_check_interval": "1s"',
+        '"client_connection_check_interval": "0"',
+    )
+    plant(project, "0000000000a1", "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')")
+    with scratch_database(at_head) as database:
+        assert not _kill_in_mid_step(database, project)
+
+
+def _can_write(database: str) -> bool:
+    """Tell whether the app can write a post within two seconds."""
+    insert = "INSERT INTO posts (nama, umur, alamat, owner_id) SELECT 'x', 1, '', min(id) FROM users"
+    try:
+        query(database, f"SET statement_timeout = '2s'; {insert}", role="app")
+    except psycopg2.errors.QueryCanceled:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("after_commit", [True, False])
+def test_writers_are_not_blocked_while_the_foreign_key_is_validated(
+    database: str, project: Path, after_commit: bool
+) -> None:
+    if not after_commit:
+        [step] = (project / "migrations/versions").glob(f"*{V4}*")
+        edit(step, "validate_after_commit =", "_unused =")
+        validate = 'op.execute("ALTER TABLE posts VALIDATE CONSTRAINT post_users_fk")'
+        edit(step, "postgresql_not_valid=True\n    )\n", f"postgresql_not_valid=True\n    )\n    {validate}\n")
+    migrate(database, "upgrade", V3, project=project)
+    query(database, "INSERT INTO posts (nama, umur, alamat) VALUES ('Ani', 1, '')")
+    with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
+        migrator = start_alembic(
+            database, "upgrade", V4, project=project, environment={"MIGRATE_STATEMENT_TIMEOUT": "30"}
+        )
+        assert eventually(lambda: _waiting_at_gate(database))
+        assert _can_write(database) is after_commit
+    assert finish(migrator).returncode == 0
+    assert query(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'") == [(True,)]
+
+
+def test_a_migrator_killed_before_the_validation_leaves_v4_and_the_next_one_finishes(database: str) -> None:
+    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'"
+    with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
+        migrator = start_alembic(database, "upgrade", "head")
+        assert eventually(lambda: _waiting_at_gate(database))
+        migrator.kill()
+        migrator.wait()
+        assert eventually(lambda: _backends(database) == 0)
+        assert (revision(database), query(database, validated)) == (V4, [(False,)])
+    assert alembic_process(database, "current").returncode == 0
+    assert query(database, validated) == [(False,)]
+    finished = alembic_process(database, "upgrade", "head")
+    assert finished.returncode == 0, finished.stderr
+    assert "validating posts.post_users_fk" in finished.stderr
+    assert (revision(database), query(database, validated)) == (HEAD, [(True,)])

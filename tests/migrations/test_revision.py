@@ -1,0 +1,98 @@
+"""`alembic revision`: what it writes, and when it writes nothing."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.databases import alembic_process, migrate, query, scratch_database
+from tests.migrations.staircase import HEAD, edit, revision
+
+HOSTILE = [
+    "v7 tambah kolom kota",
+    'it\'s "quoted"',
+    '"starts with a quote',
+    'ends with a quote"',
+    'ends with two ""',
+    'three """ quotes',
+    '"""',
+    "back\\slash \\n \\",
+    "ends with a backslash \\",
+    'backslash and quotes \\"""',
+    "`touch /tmp/planted` $(touch /tmp/planted) $HOME ${message}",
+    "100% of %s and %(rev)s %%",
+    "<% raise %> ## mako ${1/0}",
+    "../../escape",
+    "é 🏠 表",
+    "x" * 300,
+]
+
+
+def _new_files(project: Path) -> list[Path]:
+    names = {path.name for path in (Path(__file__).parents[2] / "migrations/versions").iterdir()}
+    return [path for path in (project / "migrations/versions").glob("*.py") if path.name not in names]
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_a_message_comes_through_unchanged(at_head: str, project: Path, message: str) -> None:
+    migrate(at_head, "revision", "-m", message, project=project)
+    [file] = _new_files(project)
+    assert re.fullmatch(r"\d{8}_\d{4}_[0-9a-f]{12}_\w*\.py", file.name)
+    docstring = ast.get_docstring(ast.parse(file.read_text()), clean=False)
+    assert docstring is not None
+    assert docstring.partition("\n")[0] == message
+    assert f"\n\nRevises: {HEAD}\n" in docstring
+    assert not Path("/tmp/planted").exists()
+    # The rules stand where the next author types, and the file is in shape.
+    assert "Rules for this file" in docstring
+    assert subprocess.run(["ruff", "format", "--check", str(file)], cwd=project, check=False).returncode == 0
+
+
+def test_a_new_step_runs_up_and_down_as_it_is(at_head: str, project: Path) -> None:
+    migrate(at_head, "revision", "-m", "v7", project=project)
+    [file] = _new_files(project)
+    with scratch_database(at_head) as database:
+        migrate(database, "upgrade", "head", project=project)
+        assert f"_{revision(database)}_" in file.name
+        migrate(database, "downgrade", "-1", project=project)
+        assert revision(database) == HEAD
+
+
+def test_autogenerate_without_a_difference_writes_no_file_and_says_so(at_head: str, project: Path) -> None:
+    finished = alembic_process(at_head, "revision", "--autogenerate", "-m", "nothing", project=project)
+    assert finished.returncode == 0, finished.stderr
+    assert "no file was written" in finished.stdout
+    assert _new_files(project) == []
+
+
+def test_autogenerate_writes_what_the_models_changed(at_head: str, project: Path) -> None:
+    edit(
+        project / "services/api/db/models.py",
+        "    no_hp: Mapped[str | None]\n",
+        "    no_hp: Mapped[str | None]\n    kota: Mapped[str | None] = mapped_column(index=True, unique=True)\n",
+    )
+    finished = alembic_process(at_head, "revision", "--autogenerate", "-m", "v7 tambah kota", project=project)
+    assert finished.returncode == 0, finished.stderr
+    [file] = _new_files(project)
+    text = file.read_text()
+    assert 'op.add_column("posts", sa.Column("kota", sa.String(), nullable=True))' in text
+    # Named as the models would name it, whoever generates it.
+    assert 'op.f("ix_posts_kota")' in text
+    assert 'op.drop_column("posts", "kota")' in text
+    with scratch_database(at_head) as database:
+        migrate(database, "upgrade", "head", project=project)
+        assert query(database, "SELECT indexname FROM pg_indexes WHERE indexname LIKE %s", "%kota") == [
+            ("ix_posts_kota",)
+        ]
+        assert alembic_process(database, "check", project=project).returncode == 0
+        migrate(database, "downgrade", "-1", project=project)
+
+
+def test_autogenerate_on_a_database_that_is_behind_writes_nothing(database: str, project: Path) -> None:
+    finished = alembic_process(database, "revision", "--autogenerate", "-m", "v7", project=project)
+    assert finished.returncode != 0
+    assert "not up to date" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert _new_files(project) == []

@@ -1,0 +1,66 @@
+"""`--sql` prints what a run does: a database administrator may run it instead."""
+
+import pytest
+
+from tests.databases import PROJECT, alembic_process, migrate, query, scratch_database
+from tests.migrations.staircase import HEAD, REVISIONS, V1, V3, V4, V5, add_posts, catalogue, revision, rows
+
+
+def _sql(*arguments: str) -> str:
+    # Without a database: nothing listens on this port.
+    printed = alembic_process("unused", *arguments, "--sql", environment={"DB_PORT": "1"})
+    assert printed.returncode == 0, printed.stderr
+    return printed.stdout
+
+
+def test_the_printed_staircase_builds_the_same_schema(at_head: str, database: str) -> None:
+    query(database, _sql("upgrade", "head"))
+    assert revision(database) == HEAD
+    assert catalogue(database) == catalogue(at_head)
+    query(database, _sql("downgrade", f"{HEAD}:base"))
+    assert catalogue(database)["columns"] == catalogue(at_head)["columns"][:1]
+    assert revision(database) is None
+
+
+def test_a_printed_range_does_with_rows_what_a_run_does(database: str) -> None:
+    migrate(database, "upgrade", V1)
+    add_posts(database, 10)
+    with scratch_database(database) as other:
+        query(database, _sql("upgrade", f"{V1}:{V5}"))
+        migrate(other, "upgrade", V5)
+        assert catalogue(database) == catalogue(other)
+        assert rows(database, "posts") == rows(other, "posts")
+        assert rows(database, "users", "created_at") == rows(other, "users", "created_at")
+        # The two ways can be mixed.
+        migrate(database, "downgrade", V3)
+        migrate(other, "downgrade", V3)
+        assert catalogue(database) == catalogue(other)
+        assert rows(database, "posts") == rows(other, "posts")
+
+
+def test_the_printed_script_commits_each_step_and_validates_outside() -> None:
+    lines = [line for line in _sql("upgrade", "head").splitlines() if line]
+    assert lines[:3] == [
+        "SET lock_timeout = '5000ms';",
+        "SET statement_timeout = '900000ms';",
+        "SET client_connection_check_interval = '1s';",
+    ]
+    at = lines.index('ALTER TABLE "posts" VALIDATE CONSTRAINT "post_users_fk";')
+    assert (lines[at - 1], lines[at + 1]) == ("COMMIT;", "BEGIN;")
+    assert lines[at - 2] == f"UPDATE alembic_version SET version_num='{V4}' WHERE alembic_version.version_num = '{V3}';"
+    assert [line for line in lines if line in ("BEGIN;", "COMMIT;")] == ["BEGIN;", "COMMIT;"] * (len(REVISIONS) + 1)
+
+
+def test_the_printed_script_stops_at_its_first_error_and_keeps_whole_steps(database: str) -> None:
+    script = _sql("upgrade", "head").replace('VALIDATE CONSTRAINT "post_users_fk"', 'VALIDATE CONSTRAINT "nothing"')
+    with pytest.raises(Exception, match='constraint "nothing"'):
+        query(database, script)
+    assert revision(database) == V4
+
+
+def test_a_percent_sign_is_printed_once() -> None:
+    versions = [path.read_text() for path in (PROJECT / "migrations/versions").glob("*.py")]
+    assert "format('ALTER TABLE posts ADD COLUMN owner_id integer DEFAULT %s NOT NULL', placeholder)" in "".join(
+        versions
+    )
+    assert "%%" not in _sql("upgrade", "head")

@@ -1,0 +1,70 @@
+"""Every command that a page shows is run, in the page's order, on a stack that was just started."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.stack.conftest import REPOSITORY, Stack
+from tests.stack.test_failures import HEAD
+
+PAGES = ["README.md", "docs/operators.md", "docs/authors.md", "docs/panduan-migrasi.md"]
+# Shown by the README, and run by other tests or by whoever runs this one: tests inside tests would never end.
+ELSEWHERE = {"make test", "make lint"}
+
+
+def commands(page: str) -> list[str]:
+    """Return the `$ ` lines of the page's console blocks; a line that ends in a backslash goes on."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (REPOSITORY / page).read_text(), re.M | re.S)
+    text = "".join(blocks).replace("\\\n", "")
+    return [command for command in re.findall(r"^\$ (.+)$", text, re.M) if command not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_a_page_works(stack: Stack, page: str) -> None:
+    shown = commands(page)
+    assert shown, f"{page} shows no command"
+    before = stack.steps()
+    stack.make("up")
+    for command in shown:
+        result = stack.run("bash", "-euo", "pipefail", "-c", command)
+        assert result.returncode == 0, f"{page}: {command}\n{result.stdout}"
+    stack.make("up")
+    assert stack.revision() == HEAD, f"{page} does not end where it began"
+    assert stack.steps() == before, f"{page} leaves files behind"
+
+
+def test_the_readme_shows_the_help_as_it_is(stack: Stack) -> None:
+    shown = {" ".join(line.split()) for line in (REPOSITORY / "README.md").read_text().splitlines()}
+    printed = [" ".join(line.split()) for line in stack.make("help").splitlines() if line.strip()]
+    assert [line for line in printed if line not in shown] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
+    dead = [
+        f"{page.relative_to(REPOSITORY)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
+        if not (page.parent / link).exists()
+    ]
+    assert dead == []
+
+
+def test_every_script_has_a_usage_line_and_is_strict() -> None:
+    for script in sorted((REPOSITORY / "scripts").glob("*.sh")):
+        text = script.read_text()
+        if script.name == "lib.sh":
+            continue
+        assert "\nset -Eeuo pipefail\n" in text, script.name
+        assert re.search(r"^# usage: ", text, re.M), script.name
+        assert text.rstrip().endswith('_main "$@"'), script.name
+
+
+def test_commands_in_pages_name_real_targets(stack: Stack) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (stack.folder / "Makefile").read_text(), re.M)) | {"test-unit", "test-api", "test-migrations"}
+    for page in PAGES:
+        for code in re.findall(r"`(make [^`\n]+)`", Path(REPOSITORY / page).read_text()):
+            target = next((word for word in shlex.split(code.split("#")[0], posix=False)[1:] if "=" not in word), "help")
+            assert target in targets, f"{page}: {code}"
