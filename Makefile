@@ -120,11 +120,11 @@ merge: .tools ## m="why" join several heads into one
 lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; shellcheck -x scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape
-	@$(in_tools) sh -ec 'ruff check --fix .; ruff format .'
+	@$(in_tools) sh -ec 'ruff check --fix --exit-zero --quiet .; ruff format .'
 
 .PHONY: lock
 lock: .tools ## write the lock files anew from pyproject.toml

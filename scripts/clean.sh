@@ -4,8 +4,8 @@
 # Deletes this stack: containers, network, images and the volume with all data. Asks on a terminal for the stack's name
 # to be typed; elsewhere goes ahead only with yes=1.
 set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
-. scripts/lib.sh
 
 _main() {
   local name answer

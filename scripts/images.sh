@@ -44,6 +44,7 @@ build_python() {
 
 # The official image gives `postgres` the uid 999; the account must exist before the package would make its own. It also
 # has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
+# shellcheck disable=SC2016 # "$1" in a hook is mmdebstrap's: the new root
 build_postgres() {
   bootstrap - postgresql-17,xz-utils,zstd --skip=cleanup/run \
     --essential-hook='printf "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n" >>"$1/etc/passwd"' \

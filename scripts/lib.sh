@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # what is set here is used by the scripts that source it
 # Words, colours, timing and settings for the other scripts. Sourced, never run: . "${BASH_SOURCE%/*}/lib.sh"
 
 if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
@@ -59,7 +60,8 @@ may_be_root() { ((EUID == 0)) || sudo -n true 2>/dev/null; }
 
 # step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
 # notes how long it took, and on failure shows the end of the output. Returns the command's status.
-# STEP_QUIET=1: says nothing of a step that succeeds within two seconds. STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
+# STEP_QUIET=1: says nothing of a step that succeeds within two seconds.
+# STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
 step() {
   local label=$1 log start status=0 shown=0 pid elapsed
   shift

@@ -37,7 +37,7 @@ check_versions() {
 check_port() {
   local port project
   port=$(setting API_PORT 8000)
-  [[ $port =~ ^[0-9]+$ ]] && ((port >= 1 && port <= 65535)) || die "API_PORT=$port is not a port" 'put a number from 1 to 65535 into .env'
+  [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die "API_PORT=$port is not a port" 'put a number from 1 to 65535 into .env'
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
   project=$(setting COMPOSE_PROJECT_NAME tangga)
   [[ -n $(docker ps --quiet --filter "publish=$port" --filter "label=com.docker.compose.project=$project") ]] ||

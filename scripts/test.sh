@@ -4,8 +4,8 @@
 # Runs one tier of tests under a project name of its own, so that a running stack is left alone. The first three run in
 # the test container, against a database that is deleted afterwards; the stack tier runs pytest here, from outside.
 set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
-. scripts/lib.sh
 
 in_container() {
   local tier=$1 options=(--rm)

@@ -4,8 +4,8 @@
 # From a bare machine to a serving API, checks before effects: engine and machine, .env, base images, build, database,
 # migration, API. A failed migration stops here: the API is not started, or the running one goes on serving.
 set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
-. scripts/lib.sh
 
 container() { docker compose ps --all --quiet "$1" 2>/dev/null; }
 
@@ -15,29 +15,38 @@ api_state() {
   [[ -n $id ]] && docker inspect --format '{{.State.Status}}' "$id" || echo absent
 }
 
+# log_tail SERVICE: the end of its log, set off, without the lines that are shown in their own place.
+log_tail() { docker logs --tail 15 "$(container "$1")" 2>&1 | grep -v -e '^error: ' -e '^   do: ' | sed 's/^/    | /' >&2 || true; }
+
 # The cause in one line, the end of the log, and what to do next.
 migration_failed() {
-  local id log cause='' remedy='' state
+  local id log cause remedy state='The API was not started.'
   id=$(container migrate)
-  log=$(docker logs "$id" 2>&1 | tail -n 15)
+  log=$(docker logs "$id" 2>&1)
   cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
   remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
+  [[ $(api_state) != running ]] || state='The API that was running goes on serving.'
   printf '%serror:%s migration failed (exit %s): %s\n' "$red" "$reset" \
     "$(docker inspect --format '{{.State.ExitCode}}' "$id")" "${cause:-see its log}" >&2
-  printf '%s\n' "$log" | sed 's/^/    | /' >&2
-  case $(api_state) in
-    running) state='The API that was running goes on serving.' ;;
-    *) state='The API was not started.' ;;
-  esac
+  log_tail migrate
   printf '   do: %s; then: make up\n       %s\n' "${remedy:-mend the step}" "$state" >&2
   exit 1
 }
 
-# service_failed SERVICE WHAT REMEDY: the end of the service's log between what happened and what to do.
-service_failed() {
-  printf '%serror:%s %s\n' "$red" "$reset" "$2" >&2
-  docker compose logs --no-log-prefix --tail 15 "$1" 2>&1 | sed 's/^/    | /' >&2
-  printf '   do: %s\n' "$3" >&2
+database_failed() {
+  printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
+  log_tail db
+  printf '   do: see make logs s=db; a volume of another major version of PostgreSQL does not start\n' >&2
+  exit 1
+}
+
+# The API says itself why it is not ready, if it runs at all.
+api_failed() {
+  local reason
+  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null | sed -n 's/.*"detail":"\([^"]*\)".*/\1/p')
+  printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-see its log}" >&2
+  log_tail api
+  printf '   do: see make logs s=api, and what GET /readyz answers\n' >&2
   exit 1
 }
 
@@ -59,13 +68,11 @@ _main() {
   scripts/env.sh
   scripts/images.sh
   step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
-  STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db ||
-    service_failed db 'the database did not become healthy' 'see make logs s=db; a volume of another major version of PostgreSQL does not start'
+  STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
-  STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api ||
-    service_failed api 'the API did not become ready' 'see make logs s=api; GET /readyz says why it is not ready'
+  STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api || api_failed
   summary
 }
 

@@ -8,7 +8,11 @@ from alembic.config import Config
 from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError, msg
+from alembic.util import msg
+
+
+class NotWritable(Exception):
+    """A new revision file would be lost with the container."""
 
 
 def _command(config: Config) -> str:
@@ -28,12 +32,9 @@ def changes_database(config: Config) -> bool:
 
 
 def require_writable(config: Config, scripts: ScriptDirectory) -> None:
-    """Refuse `revision` and `merge` where the file could not be kept; raises CommandError with the remedy."""
+    """Refuse `revision` and `merge` where the file could not be kept; raises NotWritable."""
     if _command(config) in ("revision", "merge") and not os.access(Path(scripts.versions), os.W_OK):
-        raise CommandError(
-            "this container cannot write to migrations/versions; use the one that has it mounted: "
-            'make revision m="...", or: docker compose run --rm tools alembic revision -m "..."'
-        )
+        raise NotWritable("this container cannot write to migrations/versions")
 
 
 def skip_empty_autogenerate(context: MigrationContext, _revision: Any, directives: list[MigrationScript]) -> None:

@@ -17,15 +17,17 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
+from services.migrate.authoring import NotWritable
 from services.migrate.constraints import NotValidated
 from services.migrate.lock import LockNotObtained
 
-# Documented in docs/authors.md. 1 and 2 are left to the interpreter and to argparse, 255 to Alembic itself.
+# Documented in docs/authors.md. 1 and 2 are left to the interpreter and to argparse; 255 is Alembic's own.
 STEP_FAILED = 3
 LOCK_NOT_OBTAINED = 4
 UNREACHABLE = 5
 UNKNOWN_REVISION = 6
 SEVERAL_HEADS = 7
+ALEMBIC_REFUSES = 255
 
 
 class Failure(NamedTuple):
@@ -86,8 +88,17 @@ def _explain(error: Exception, settings: MigrateSettings) -> Failure:
         )
     if isinstance(error, OperationalError) and isinstance(error.orig, psycopg2.OperationalError):
         return _no_connection(_one_line(error), settings, address)
+    if isinstance(error, NotWritable):
+        return Failure(
+            str(error),
+            "use the container that has it mounted: make revision, or docker compose run --rm tools alembic ...",
+            ALEMBIC_REFUSES,
+        )
     if isinstance(error, CommandError):
-        return Failure(_one_line(error), "alembic --help, or make help", 255)
+        behind = "not up to date" in str(error)
+        return Failure(
+            _one_line(error), "make migrate first" if behind else "see alembic --help, or make help", ALEMBIC_REFUSES
+        )
     return Failure(_one_line(error), "MIGRATE_TRACEBACK=true in .env shows where", STEP_FAILED)
 
 

@@ -46,6 +46,7 @@ first_start() {
     case $file in
       *.sh)
         printf 'postgres: running %s\n' "$file"
+        # shellcheck disable=SC1090
         if [[ -x $file ]]; then "$file"; else . "$file"; fi
         ;;
       *.sql) run_sql "$file" cat ;;

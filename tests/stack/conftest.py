@@ -30,10 +30,12 @@ class Stack:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_", "MAKE", "MFLAGS"))}
+        self.env = {
+            k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_", "MAKE", "MFLAGS"))
+        }
         self.env |= {"COMPOSE_PROJECT_NAME": name, "API_PORT": str(self.port)}
 
-    def run(self, *command: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the stack's folder; stdout and stderr together, no terminal."""
         return subprocess.run(
             command,
@@ -43,13 +45,13 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=300,
             check=False,
         )
 
-    def ok(self, *command: str, timeout: float = 300, **env: str) -> str:
+    def ok(self, *command: str, **env: str) -> str:
         """Run a command that must succeed; return what it printed."""
-        result = self.run(*command, timeout=timeout, **env)
+        result = self.run(*command, **env)
         assert result.returncode == 0, f"{' '.join(command)} -> {result.returncode}\n{result.stdout}"
         return result.stdout
 
@@ -60,7 +62,9 @@ class Stack:
         return self.ok("docker", "compose", *arguments, **env)
 
     def sql(self, query: str, user: str = OWNER) -> str:
-        return self.compose("exec", "-T", "db", "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query).strip()
+        return self.compose(
+            "exec", "-T", "db", "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query
+        ).strip()
 
     def container(self, service: str) -> str:
         return self.compose("ps", "--all", "--quiet", service).strip()
@@ -95,13 +99,28 @@ class Stack:
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def remove(self) -> None:
-        self.run("docker", "compose", "--profile", "*", "down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")
+        self.run(
+            "docker",
+            "compose",
+            "--profile",
+            "*",
+            "down",
+            "--volumes",
+            "--rmi",
+            "local",
+            "--remove-orphans",
+            "--timeout",
+            "5",
+        )
 
 
 def copy_tree(folder: Path) -> None:
     """Copy what a clone would have: tracked files, and new ones that git does not ignore."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPOSITORY, stdout=subprocess.PIPE, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (source := REPOSITORY / name).exists():

@@ -1,6 +1,5 @@
 """What `make up` says on a machine that lacks something. The engine's own installation is shown by CI on a bare one."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ def bare(make_stack: Callable[[str], Stack], tmp_path: Path) -> Iterator[tuple[S
     programs = tmp_path / "bin"
     programs.mkdir()
     for folder in ("/usr/bin", "/bin"):
-        for name in os.listdir(folder):
-            if not name.startswith("docker") and not (programs / name).exists():
-                (programs / name).symlink_to(Path(folder) / name)
+        for program in Path(folder).iterdir():
+            if not program.name.startswith("docker") and not (programs / program.name).exists():
+                (programs / program.name).symlink_to(program)
     path = stack.env["PATH"]
     stack.env["PATH"] = str(programs)
     yield stack, programs
@@ -44,7 +43,11 @@ def refused(stack: Stack, **env: str) -> str:
 
 def apt_sources() -> dict[str, bytes]:
     folder = Path("/etc/apt")
-    return {str(file): file.read_bytes() for file in [*folder.glob("sources.list*"), *folder.glob("sources.list.d/*")] if file.is_file()}
+    return {
+        str(file): file.read_bytes()
+        for file in [*folder.glob("sources.list*"), *folder.glob("sources.list.d/*")]
+        if file.is_file()
+    }
 
 
 def test_no_engine_and_not_to_be_installed(bare: tuple[Stack, Path]) -> None:
@@ -64,7 +67,9 @@ def test_a_remote_engine_that_does_not_answer(bare: tuple[Stack, Path]) -> None:
 
 def test_a_closed_socket(bare: tuple[Stack, Path]) -> None:
     stack, programs = bare
-    plant(programs, "docker", 'echo "permission denied while trying to connect to the Docker daemon socket" >&2; exit 1')
+    plant(
+        programs, "docker", 'echo "permission denied while trying to connect to the Docker daemon socket" >&2; exit 1'
+    )
     assert "usermod -aG docker" in refused(stack)
 
 
@@ -88,7 +93,11 @@ def test_versions_that_are_too_old(bare: tuple[Stack, Path], facts: str, said: s
     ("program", "script", "said"),
     [
         ("awk", 'if [[ "$*" == *meminfo* ]]; then echo 100; else exec /usr/bin/awk "$@"; fi', "only 100 MiB of memory"),
-        ("df", 'printf "Filesystem 1M-blocks Used Available Use%% Mounted\\n/dev/x 10 1 9 10%% /\\n"', "only 9 MiB are free"),
+        (
+            "df",
+            'printf "Filesystem 1M-blocks Used Available Use%% Mounted\\n/dev/x 10 1 9 10%% /\\n"',
+            "only 9 MiB are free",
+        ),
     ],
 )
 def test_too_little_room(bare: tuple[Stack, Path], program: str, script: str, said: str) -> None:

@@ -63,8 +63,14 @@ def test_every_script_has_a_usage_line_and_is_strict() -> None:
 
 
 def test_commands_in_pages_name_real_targets(stack: Stack) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (stack.folder / "Makefile").read_text(), re.M)) | {"test-unit", "test-api", "test-migrations"}
+    targets = set(re.findall(r"^([a-z-]+):", (stack.folder / "Makefile").read_text(), re.M)) | {
+        "test-unit",
+        "test-api",
+        "test-migrations",
+    }
     for page in PAGES:
         for code in re.findall(r"`(make [^`\n]+)`", Path(REPOSITORY / page).read_text()):
-            target = next((word for word in shlex.split(code.split("#")[0], posix=False)[1:] if "=" not in word), "help")
+            target = next(
+                (word for word in shlex.split(code.split("#")[0], posix=False)[1:] if "=" not in word), "help"
+            )
             assert target in targets, f"{page}: {code}"

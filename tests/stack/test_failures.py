@@ -104,11 +104,17 @@ class Case:
 
 
 CASES = {
-    "raises": Case(step_that_raises, r"step badc0de00001 \(step badc0de00001\) failed in upgrade at migrations/versions/\S+_test\.py:\d+: ValueError: planted", 3),
+    "raises": Case(
+        step_that_raises,
+        r"step badc0de00001 \(step badc0de00001\) failed in upgrade at migrations/versions/\S+_test\.py:\d+: ValueError: planted",
+        3,
+    ),
     "bad SQL": Case(step_with_bad_sql, r'step badc0de00002 .* relation "no_such_table" does not exist', 3),
     "two heads": Case(two_heads, r"several heads.*badc0de00003, badc0de00004", 7),
     "hangs on nothing": Case(step_that_hangs_on_nothing, r"can't locate revision badc0de0dead", 6),
-    "ahead": Case(database_ahead_of_the_image, r"can't locate revision badc0de00006.*the image is older than the database", 6),
+    "ahead": Case(
+        database_ahead_of_the_image, r"can't locate revision badc0de00006.*the image is older than the database", 6
+    ),
     "wrong password": Case(wrong_password, r'password authentication failed for user "tangga_owner"', 5),
     "database down": Case(database_down, r"no database at db:5433", 5),
 }
@@ -147,7 +153,9 @@ class Traffic:
 
 
 def secrets(stack: Stack) -> list[str]:
-    return re.findall(r"^(?:DB_PASS|DB_OWNER_PASS|POSTGRES_PASSWORD|TOKEN_KEY)=(.+)$", (stack.folder / ".env").read_text(), re.M)
+    return re.findall(
+        r"^(?:DB_PASS|DB_OWNER_PASS|POSTGRES_PASSWORD|TOKEN_KEY)=(.+)$", (stack.folder / ".env").read_text(), re.M
+    )
 
 
 def check_failure(stack: Stack, result: subprocess.CompletedProcess[str], case: Case) -> None:
@@ -182,7 +190,9 @@ def test_on_an_update_the_old_api_goes_on_serving(stack: Stack, name: str) -> No
     assert stack.revision() == HEAD
 
 
-@pytest.mark.parametrize("name", ["raises", "bad SQL", "two heads", "hangs on nothing", "wrong password", "database down"])
+@pytest.mark.parametrize(
+    "name", ["raises", "bad SQL", "two heads", "hangs on nothing", "wrong password", "database down"]
+)
 def test_on_the_first_start_the_api_is_not_started(stack: Stack, name: str) -> None:
     case = CASES[name]
     stack.compose("down", "--volumes")

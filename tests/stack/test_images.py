@@ -103,9 +103,13 @@ def test_a_ca_bundle_reaches_the_build_and_no_layer(stack: Stack, tmp_path: Path
     # The real file up to the end of `deps`, and a step that proves that the secret was there.
     text = (stack.folder / "Dockerfile").read_text().split("FROM deps AS deps-dev")[0]
     # Spelt in two halves: an instruction is part of the image too.
-    probe.write_text(f"{text}\nRUN --mount=type=secret,id=ca grep -q {marker[:9]}{marker[9:10]}.{marker[11:]} /run/secrets/ca\n")
+    probe.write_text(
+        f"{text}\nRUN --mount=type=secret,id=ca grep -q {marker[:9]}{marker[9:10]}.{marker[11:]} /run/secrets/ca\n"
+    )
     override = stack.folder / "compose.override.yaml"
-    override.write_text("services: { migrate: { image: tangga-s-ca, build: { dockerfile: probe.Dockerfile, target: deps } } }\n")
+    override.write_text(
+        "services: { migrate: { image: tangga-s-ca, build: { dockerfile: probe.Dockerfile, target: deps } } }\n"
+    )
     try:
         stack.compose("build", "--no-cache", "migrate", SSL_CERT_FILE=str(bundle))
         with subprocess.Popen(["docker", "save", "tangga-s-ca"], stdout=subprocess.PIPE) as save:
@@ -124,7 +128,18 @@ def test_a_ca_bundle_reaches_the_build_and_no_layer(stack: Stack, tmp_path: Path
 def test_workers_follow_the_cpu_limit(stack: Stack) -> None:
     script = "import runpy; print(runpy.run_path('services/api/gunicorn.conf.py')['workers'])"
     image = stack.inspect("api", "{{.Image}}")
-    settings = ["-e", "DB_USERNAME=x", "-e", "DB_PASS=x", "-e", "DB_HOSTNAME=x", "-e", "DB_NAME=x", "-e", f"TOKEN_KEY={'x' * 32}"]
+    settings = [
+        "-e",
+        "DB_USERNAME=x",
+        "-e",
+        "DB_PASS=x",
+        "-e",
+        "DB_HOSTNAME=x",
+        "-e",
+        "DB_NAME=x",
+        "-e",
+        f"TOKEN_KEY={'x' * 32}",
+    ]
 
     def workers(*options: str) -> str:
         return stack.ok("docker", "run", "--rm", *settings, *options, image, "python3", "-c", script).strip()

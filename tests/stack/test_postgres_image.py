@@ -25,7 +25,11 @@ class Server:
         assert result.returncode == 0, result.stderr
 
     def ready(self) -> None:
-        wait_for(lambda: self.docker("exec", self.name, "pg_isready", "-q", "-h", "127.0.0.1").returncode == 0, 40, "PostgreSQL")
+        wait_for(
+            lambda: self.docker("exec", self.name, "pg_isready", "-q", "-h", "127.0.0.1").returncode == 0,
+            40,
+            "PostgreSQL",
+        )
 
     def psql(self, query: str, user: str = "postgres", database: str = "postgres") -> str:
         result = self.docker("exec", self.name, "psql", "-XqAt", "-U", user, "-d", database, "-c", query)
@@ -37,7 +41,11 @@ class Server:
         return result.stdout + result.stderr
 
     def exit_code(self) -> int:
-        wait_for(lambda: self.docker("inspect", "-f", "{{.State.Running}}", self.name).stdout.strip() == "false", 30, "the end")
+        wait_for(
+            lambda: self.docker("inspect", "-f", "{{.State.Running}}", self.name).stdout.strip() == "false",
+            30,
+            "the end",
+        )
         return int(self.docker("inspect", "-f", "{{.State.ExitCode}}", self.name).stdout)
 
 
@@ -62,7 +70,9 @@ def test_user_password_database_and_initdb_files(server: Server, tmp_path: Path)
     tmp_path.chmod(0o755)
     (tmp_path / "1.sql").write_text("CREATE TABLE from_sql AS SELECT current_user AS who, current_database() AS db;")
     (tmp_path / "2.sh").write_text('psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "CREATE TABLE from_sh ()"\n')
-    subprocess.run(["gzip", "-c"], input=b"CREATE TABLE from_gz ();", stdout=(tmp_path / "3.sql.gz").open("wb"), check=True)
+    subprocess.run(
+        ["gzip", "-c"], input=b"CREATE TABLE from_gz ();", stdout=(tmp_path / "3.sql.gz").open("wb"), check=True
+    )
     (tmp_path / "README").write_text("not run")
     server.start(
         "-e", "POSTGRES_USER=somebody", "-e", "POSTGRES_PASSWORD=p@ss'w%o$rd", "-e", "POSTGRES_DB=things",
@@ -70,7 +80,10 @@ def test_user_password_database_and_initdb_files(server: Server, tmp_path: Path)
     )  # fmt: skip
     server.ready()
     assert server.psql("SELECT who, db FROM from_sql", "somebody", "things") == "somebody|things"
-    assert server.psql("SELECT count(*) FROM pg_class WHERE relname IN ('from_sh', 'from_gz')", "somebody", "things") == "2"
+    assert (
+        server.psql("SELECT count(*) FROM pg_class WHERE relname IN ('from_sh', 'from_gz')", "somebody", "things")
+        == "2"
+    )
 
     def over_tcp(password: str) -> int:
         return server.docker(
@@ -121,7 +134,9 @@ def test_a_failing_initdb_file_ends_the_container(server: Server, tmp_path: Path
 
 
 def test_pgdata_elsewhere_and_server_options(server: Server) -> None:
-    server.start("-e", "POSTGRES_PASSWORD=x", "-e", "PGDATA=/var/lib/postgresql/data/deeper", command=("-c", "work_mem=5MB"))
+    server.start(
+        "-e", "POSTGRES_PASSWORD=x", "-e", "PGDATA=/var/lib/postgresql/data/deeper", command=("-c", "work_mem=5MB")
+    )
     server.ready()
     assert server.psql("SHOW data_directory") == "/var/lib/postgresql/data/deeper"
     assert server.psql("SHOW work_mem") == "5MB"

@@ -98,7 +98,9 @@ def test_down_keeps_the_data_and_clean_deletes_it(stack: Stack) -> None:
     assert stack.sql("SELECT email FROM users") == "kept@example.com"
 
     stack.make("clean", "yes=1")
-    volumes = stack.ok("docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}")
+    volumes = stack.ok(
+        "docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}"
+    )
     assert volumes == ""
     stack.make("up")
     assert stack.sql("SELECT count(*) FROM users") == "0"
@@ -139,7 +141,18 @@ def test_a_slow_request_is_finished_when_the_api_stops(stack: Stack) -> None:
     headers = stack.log_in()
     body = {"nama": "lambat", "umur": 1, "alamat": "x"}
     # The request waits for this lock, three seconds long, while the API is told to stop.
-    stack.compose("exec", "-d", "db", "psql", "-U", "tangga_owner", "-d", "tangga", "-c", "BEGIN; LOCK TABLE posts; SELECT pg_sleep(3)")
+    stack.compose(
+        "exec",
+        "-d",
+        "db",
+        "psql",
+        "-U",
+        "tangga_owner",
+        "-d",
+        "tangga",
+        "-c",
+        "BEGIN; LOCK TABLE posts; SELECT pg_sleep(3)",
+    )
     with httpx.Client(base_url=stack.url, headers=headers, timeout=20) as client:
         import threading
 

@@ -1,5 +1,6 @@
 """Is the database at the revision that this image was built for?"""
 
+import logging
 from typing import Literal
 
 import psycopg2.errors
@@ -8,6 +9,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+logger = logging.getLogger("tangga.api")
 
 State = Literal["ready", "behind", "ahead", "unreachable"]
 _current = text("SELECT version_num FROM alembic_version")
@@ -34,7 +37,12 @@ class ExpectedSchema:
             if not isinstance(error.orig, psycopg2.errors.UndefinedTable):
                 raise
             found = frozenset()
-        except (DBAPIError, PoolTimeoutError):
+        except (DBAPIError, PoolTimeoutError) as error:
+            logger.warning("database_unreachable %s", str(getattr(error, "orig", error)).strip().replace("\n", " "))
+            if "password authentication failed" in str(error):
+                return "unreachable", (
+                    "The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."
+                )
             return "unreachable", "The database does not answer."
         if found == self.heads:
             return "ready", "The database is at the revision that this image expects."

@@ -20,7 +20,7 @@ _by_id = select(*_public).where(User.id == bindparam("user_id"))
 def create_user(body: UserIn, db: Database) -> UserOut:
     """Register. The unique constraint decides about a taken address (errors.py)."""
     # Hashed before a connection is taken: it is slow on purpose.
-    values = {"email": body.email.lower(), "password": hash_password(body.password)}
+    values = {"email": body.email, "password": hash_password(body.password)}
     with db.connect() as connection:
         return UserOut(**connection.execute(_insert, values).mappings().one())
 

@@ -3,15 +3,15 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, EmailStr, Field
+from pydantic import BaseModel, Field
 
-from services.api.fields import Input, OptionalText
+from services.api.fields import Email, Input, OptionalText
 
 
 class UserIn(Input):
-    """A registration. The address is kept in lower case, so that one person has one account."""
+    """A registration."""
 
-    email: EmailStr
+    email: Email
     password: Annotated[OptionalText, Field(min_length=8, max_length=200)]
 
 
