@@ -11,14 +11,6 @@ readonly apt_dir=/var/cache/tangga/apt
 
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# Debian's mirror as the machine's own sources name it (deb822 or one-line form); nothing when there is none.
-debian_mirror() {
-  { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk '
-    $1 == "deb" { sub(/\[[^]]*\]/, ""); uri = $2 }
-    $1 == "URIs:" { uri = $2 }
-    uri ~ /\/debian\/?$/ && !found { print uri; found = 1 }'
-}
-
 # A private apt: own lists and cache; the installed packages and the keys are the machine's.
 private_apt() {
   as_root env DEBIAN_FRONTEND=noninteractive "$@" \
@@ -41,7 +33,7 @@ prepare_sources() {
 
 install_debian() {
   local release=$1 mirror
-  mirror=$(debian_mirror)
+  mirror=$(debian_mirror debian)
   [[ -n $mirror ]] || { echo "no Debian mirror in /etc/apt"; return 1; }
   prepare_sources "$mirror" "$release"
   private_apt apt-get update -qq

@@ -15,38 +15,45 @@ default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head
 
 present() { docker image inspect "$@" >/dev/null 2>&1; }
 
+# bootstrap PACKAGES [OPTION...]: a Debian 13 with these packages, as a tar archive on stdout.
 bootstrap() {
-  local tar=$1 packages=$2 uris=() components=main
-  shift 2
+  local packages=$1 uris=()
+  shift
   mapfile -t uris < <(mirror_lines)
-  ((${#uris[@]})) || { echo 'no Debian mirror in /etc/apt'; return 1; }
-  as_root mmdebstrap --quiet --variant=minbase --include="$packages" --components="$components" \
+  ((${#uris[@]})) || { echo 'no Debian mirror in /etc/apt' >&2; return 1; }
+  as_root mmdebstrap --quiet --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io' \
-    "$@" trixie "$tar" "${uris[@]}"
+    "$@" trixie - "${uris[@]}"
 }
 
-# The machine's own Debian mirrors, each with the trixie suite that it carries. https ones work too: apt does the work.
+# The machine's own Debian mirrors, with the trixie suite that each carries, as lines for apt.
 mirror_lines() {
-  local key=/usr/share/keyrings/debian-archive-keyring.gpg
-  { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk -v key="[signed-by=$key]" '
-    $1 == "deb" { sub(/\[[^]]*\]/, ""); uri = $2 }
-    $1 == "URIs:" { uri = $2 }
-    uri ~ /\/debian\/?$/ && !main++ { print "deb " key, uri, "trixie main" }
-    uri ~ /\/debian-security\/?$/ && !security++ { print "deb " key, uri, "trixie-security main" }'
+  local name mirror
+  for name in debian debian-security; do
+    mirror=$(debian_mirror "$name")
+    [[ -z $mirror ]] || say "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie${name#debian} main"
+  done
+}
+
+# What a bootstrap that failed half-way left must not be taken for an image the next time.
+discard() {
+  docker image rm --force "$1" || true
+  return 1
 }
 
 build_python() {
-  bootstrap - python3,python3-venv,ca-certificates | docker import \
+  bootstrap python3,python3-venv,ca-certificates | docker import \
     --change 'CMD ["python3"]' --change 'ENV LANG=C.UTF-8' \
-    --change 'LABEL tangga.stand-in="python:3.13-slim-trixie"' - "$stand_in_python"
+    --change 'LABEL tangga.stand-in="python:3.13-slim-trixie"' - "$stand_in_python" ||
+    discard "$stand_in_python"
 }
 
 # The official image gives `postgres` the uid 999; the account must exist before the package would make its own. It also
 # has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
 # shellcheck disable=SC2016 # "$1" in a hook is mmdebstrap's: the new root
 build_postgres() {
-  bootstrap - postgresql-17,xz-utils,zstd --skip=cleanup/run \
+  bootstrap postgresql-17,xz-utils,zstd --skip=cleanup/run \
     --essential-hook='printf "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n" >>"$1/etc/passwd"' \
     --essential-hook='printf "postgres:x:999:\n" >>"$1/etc/group"' \
     --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
@@ -61,7 +68,8 @@ build_postgres() {
       --change 'ENTRYPOINT ["stand-in-entrypoint.sh"]' --change 'CMD ["postgres"]' --change 'STOPSIGNAL SIGINT' \
       --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/17/bin LANG=C.UTF-8 PG_MAJOR=17 PGDATA=/var/lib/postgresql/data' \
       --change 'VOLUME /var/lib/postgresql/data' --change 'EXPOSE 5432' \
-      --change 'LABEL tangga.stand-in="postgres:17-trixie"' - "$stand_in_postgres"
+      --change 'LABEL tangga.stand-in="postgres:17-trixie"' - "$stand_in_postgres" ||
+    discard "$stand_in_postgres"
 }
 
 # Both at once: each is half download, half unpacking.

@@ -58,6 +58,15 @@ confirm() {
 as_root() { if ((EUID == 0)); then "$@"; else sudo -n -- "$@"; fi; }
 may_be_root() { ((EUID == 0)) || sudo -n true 2>/dev/null; }
 
+# debian_mirror debian|debian-security: that mirror, as the machine's own apt sources name it (deb822 or one-line form);
+# nothing when they name none.
+debian_mirror() {
+  { cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } | awk -v ending="/$1/?$" '
+    $1 == "deb" { sub(/\[[^]]*\]/, ""); uri = $2 }
+    $1 == "URIs:" { uri = $2 }
+    uri ~ ending && !found { print uri; found = 1 }'
+}
+
 # step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
 # notes how long it took, and on failure shows the end of the output. Returns the command's status.
 # STEP_QUIET=1: says nothing of a step that succeeds within two seconds.

@@ -15,8 +15,8 @@ api_state() {
   [[ -n $id ]] && docker inspect --format '{{.State.Status}}' "$id" || echo absent
 }
 
-# log_tail SERVICE: the end of its log, set off, without the lines that are shown in their own place.
-log_tail() { docker logs --tail 15 "$(container "$1")" 2>&1 | grep -v -e '^error: ' -e '^   do: ' | sed 's/^/    | /' >&2 || true; }
+# log_tail SERVICE: the end of its log, set off.
+log_tail() { docker logs --tail 15 "$(container "$1")" 2>&1 | sed 's/^/    | /' >&2; }
 
 # The cause in one line, the end of the log, and what to do next.
 migration_failed() {

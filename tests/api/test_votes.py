@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
+from httpx2 import Response
 from psycopg2.extensions import connection as Connection
 
 from tests.api.support import MISSING, Person, assert_problem, send

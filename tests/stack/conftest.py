@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -89,13 +89,13 @@ class Stack:
         lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}=")]
         file.write_text("\n".join([*lines, f"{name}={value}", ""]))
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=10)
+    def get(self, path: str) -> httpx2.Response:
+        return httpx2.get(f"{self.url}{path}", timeout=10)
 
     def log_in(self, email: str = "user@example.com") -> dict[str, str]:
         """Register (if need be) and log in; return the header that routes ask for."""
-        httpx.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, timeout=10)
-        answer = httpx.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, timeout=10)
+        httpx2.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, timeout=10)
+        answer = httpx2.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, timeout=10)
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def remove(self) -> None:

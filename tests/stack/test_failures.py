@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.stack.conftest import Stack
@@ -43,57 +43,69 @@ def write_step(stack: Stack, revision: str, body: str, down: str = HEAD) -> Path
 @contextmanager
 def step_that_raises(stack: Stack) -> Iterator[None]:
     file = write_step(stack, "badc0de00001", 'raise ValueError("planted")')
-    yield
-    file.unlink()
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager
 def step_with_bad_sql(stack: Stack) -> Iterator[None]:
     file = write_step(stack, "badc0de00002", 'op.execute("ALTER TABLE no_such_table ADD COLUMN x integer")')
-    yield
-    file.unlink()
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager
 def two_heads(stack: Stack) -> Iterator[None]:
     files = [write_step(stack, revision, "pass") for revision in ("badc0de00003", "badc0de00004")]
-    yield
-    for file in files:
-        file.unlink()
+    try:
+        yield
+    finally:
+        for file in files:
+            file.unlink()
 
 
 @contextmanager
 def step_that_hangs_on_nothing(stack: Stack) -> Iterator[None]:
     file = write_step(stack, "badc0de00005", "pass", down="badc0de0dead")
-    yield
-    file.unlink()
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager
 def database_ahead_of_the_image(stack: Stack) -> Iterator[None]:
     before = stack.revision()
     stack.sql("UPDATE alembic_version SET version_num = 'badc0de00006'")
-    yield
-    stack.sql(f"UPDATE alembic_version SET version_num = '{before}'")
+    try:
+        yield
+    finally:
+        stack.sql(f"UPDATE alembic_version SET version_num = '{before}'")
 
 
 @contextmanager
 def wrong_password(stack: Stack) -> Iterator[None]:
-    before = re.search(r"^DB_OWNER_PASS=(.*)$", (stack.folder / ".env").read_text(), re.M)
-    assert before
     # Only the migrator's: the database container is not made anew for it.
     override = stack.folder / "compose.override.yaml"
     override.write_text("services: { migrate: { environment: { DB_PASS: not-the-password } } }\n")
-    yield
-    override.unlink()
+    try:
+        yield
+    finally:
+        override.unlink()
 
 
 @contextmanager
 def database_down(stack: Stack) -> Iterator[None]:
     override = stack.folder / "compose.override.yaml"
     override.write_text("services: { migrate: { environment: { DB_PORT: 5433 } } }\n")
-    yield
-    override.unlink()
+    try:
+        yield
+    finally:
+        override.unlink()
 
 
 @dataclass(frozen=True)
@@ -131,11 +143,11 @@ class Traffic:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=10) as client:
+        with httpx2.Client(base_url=self._url, timeout=10) as client:
             while not self._stop.wait(0.02):
                 try:
                     status = client.get("/posts").status_code
-                except httpx.HTTPError as error:
+                except httpx2.HTTPError as error:
                     self.bad.append(repr(error))
                 else:
                     if status == 200:

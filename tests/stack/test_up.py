@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-import httpx
+import httpx2
 import pytest
 
 from tests.stack.conftest import Stack
@@ -153,7 +153,7 @@ def test_a_slow_request_is_finished_when_the_api_stops(stack: Stack) -> None:
         "-c",
         "BEGIN; LOCK TABLE posts; SELECT pg_sleep(3)",
     )
-    with httpx.Client(base_url=stack.url, headers=headers, timeout=20) as client:
+    with httpx2.Client(base_url=stack.url, headers=headers, timeout=20) as client:
         import threading
 
         stopper = threading.Timer(0.7, lambda: stack.compose("stop", "api"))
