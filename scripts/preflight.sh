@@ -35,12 +35,14 @@ check_versions() {
 
 # The port is ours already, free, or somebody else's.
 check_port() {
-  local port project
+  local port ours
   port=$(setting API_PORT 8000)
   [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die "API_PORT=$port is not a port" 'put a number from 1 to 65535 into .env'
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
-  project=$(setting COMPOSE_PROJECT_NAME tangga)
-  [[ -n $(docker ps --quiet --filter "publish=$port" --filter "label=com.docker.compose.project=$project") ]] ||
+  # By what the container asks for, not by what it has: between two tries to start, it has no port.
+  ours=$(docker ps --quiet --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME tangga)" |
+    xargs -r docker inspect --format '{{json .HostConfig.PortBindings}}')
+  [[ $ours == *"\"HostPort\":\"$port\""* ]] ||
     die "port $port is in use by something else" "stop it, or choose another: API_PORT=$((port + 1)) make up"
 }
 

@@ -40,10 +40,12 @@ database_failed() {
   exit 1
 }
 
-# The API says itself why it is not ready, if it runs at all.
+# The API says itself why it is not ready; if it does not even run, its log does.
 api_failed() {
   local reason
-  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null | sed -n 's/.*"detail":"\([^"]*\)".*/\1/p')
+  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null |
+    sed -n 's/.*"detail":"\([^"]*\)".*/\1/p') || true
+  reason=${reason:-$(docker logs "$(container api)" 2>&1 | sed -n 's/^error: //p' | tail -n 1)}
   printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-see its log}" >&2
   log_tail api
   printf '   do: see make logs s=api, and what GET /readyz answers\n' >&2

@@ -232,13 +232,21 @@ def test_plain_compose_does_not_start_the_api_either(stack: Stack) -> None:
     stack.make("up")
 
 
-def test_a_password_changed_only_in_env_is_explained(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("DB_OWNER_PASS", "the volume keeps the password of its first start"),
+        ("DB_PASS", "The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."),
+    ],
+)
+def test_a_password_changed_only_in_env_is_explained(stack: Stack, variable: str, said: str) -> None:
     before = (stack.folder / ".env").read_text()
-    stack.set_env_file("DB_OWNER_PASS", "a-new-one-that-the-volume-has-never-heard-of")
+    stack.set_env_file(variable, "a-new-one-that-the-volume-has-never-heard-of")
     result = stack.run("make", "up")
-    assert result.returncode != 0
-    assert "the volume keeps the password of its first start" in result.stdout
     (stack.folder / ".env").write_text(before)
+    assert result.returncode != 0
+    assert said in result.stdout
+    assert "never-heard-of" not in result.stdout
     stack.make("up")
 
 
