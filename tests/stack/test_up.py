@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -10,7 +11,7 @@ from datetime import datetime
 import httpx2
 import pytest
 
-from tests.stack.conftest import Stack
+from tests.stack.conftest import OWNER, Stack, wait_for
 
 HEAD = "c1f0c6f0a5d2"
 
@@ -140,28 +141,18 @@ def test_a_port_in_use_is_named_before_anything_is_changed(make_stack: Callable[
 def test_a_slow_request_is_finished_when_the_api_stops(stack: Stack) -> None:
     headers = stack.log_in()
     body = {"nama": "lambat", "umur": 1, "alamat": "x"}
-    # The request waits for this lock, three seconds long, while the API is told to stop.
-    stack.compose(
-        "exec",
-        "-d",
-        "db",
-        "psql",
-        "-U",
-        "tangga_owner",
-        "-d",
-        "tangga",
-        "-c",
-        "BEGIN; LOCK TABLE posts; SELECT pg_sleep(3)",
+    # The request waits for this lock, five seconds long, while the API is told to stop.
+    hold = "BEGIN; LOCK TABLE posts; SELECT pg_sleep(5)"
+    stack.compose("exec", "-d", "db", "psql", "-U", OWNER, "-d", "tangga", "-c", hold)
+    held = (
+        "SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND mode = 'AccessExclusiveLock' AND granted"
     )
-    with httpx2.Client(base_url=stack.url, headers=headers, timeout=20) as client:
-        import threading
-
-        stopper = threading.Timer(0.7, lambda: stack.compose("stop", "api"))
-        stopper.start()
-        time.sleep(0.3)
-        start = time.monotonic()
-        answer = client.post("/posts", json=body)
-        waited = time.monotonic() - start
+    wait_for(lambda: stack.sql(held) == "1", 10, "the lock")
+    stopper = threading.Timer(0.5, lambda: stack.compose("stop", "api"))
+    stopper.start()
+    start = time.monotonic()
+    answer = httpx2.post(f"{stack.url}/posts", headers=headers, json=body, timeout=20)
+    waited = time.monotonic() - start
     stopper.join()
     assert answer.status_code == 201
     assert waited > 1, "the request was not slow, so nothing was shown"
