@@ -139,8 +139,8 @@ def test_passwords_with_odd_characters_work(make_stack: Callable[[str], Stack]) 
     stack.remove()
 
 
-def test_make_is_all_that_a_caller_needs_to_know(make_stack: Callable[[str], Stack]) -> None:
-    """On a terminal the engine's installation is asked for first; "n" leaves the machine as it was."""
+def test_a_terminal_is_asked_first_and_a_pipe_is_not(make_stack: Callable[[str], Stack]) -> None:
+    """The question that scripts/engine.sh puts before it installs or starts anything."""
     stack = make_stack("asked")
     script = stack.folder / "ask.sh"
     script.write_text('. scripts/lib.sh\nconfirm "Install it now?" && echo INSTALLED || echo LEFT\n')

@@ -44,7 +44,6 @@ def slow_step(stack: Stack) -> Iterator[None]:
 
 @pytest.mark.usefixtures("slow_step")
 def test_a_migrator_killed_in_mid_step_leaves_whole_steps(stack: Stack) -> None:
-    stack.make("up", API_PORT=str(stack.port)) if not stack.container("db") else None
     stack.compose("build", "migrate")
     before = stack.schema()
     running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND query LIKE '%pg_sleep(20)%' AND state = 'active'"
@@ -75,7 +74,7 @@ def test_the_api_survives_a_restart_of_the_database(stack: Stack) -> None:
     stack.compose("down", "--volumes")
     stack.make("up")
     api = stack.inspect("api", "{{.Id}} {{.State.StartedAt}}")
-    headers = stack.log_in()
+    stack.log_in()
     assert stack.get("/posts").status_code == 200
 
     stack.compose("stop", "db")
@@ -90,10 +89,8 @@ def test_the_api_survives_a_restart_of_the_database(stack: Stack) -> None:
     db = stack.container("db")
     accepting = ["docker", "exec", db, "pg_isready", "--quiet", "--host=127.0.0.1"]
     wait_for(lambda: stack.run(*accepting).returncode == 0, 30, "the database to be back")
-    took = wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
+    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
     assert stack.get("/users/1").status_code == 200
-    assert headers
-    assert took < 2
     assert stack.inspect("api", "{{.Id}} {{.State.StartedAt}}") == api
 
 
