@@ -3,7 +3,8 @@
 ARG PYTHON_IMAGE=python:3.13.9-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS base
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+# services/migrate/bin: Alembic's command line with more commands.
+ENV PATH=/app/services/migrate/bin:/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /app
 
 # Dependencies, in a layer that changes only with the lock file. A CA bundle named by the environment arrives as a
@@ -32,7 +33,8 @@ COPY alembic.ini ./
 COPY services/api services/api
 COPY services/migrate services/migrate
 COPY migrations migrations
-RUN python3 -m compileall -q services migrations
+# A new volume takes over the owner of the folder that it is mounted on: /saved is the migrator's.
+RUN python3 -m compileall -q services migrations && install -d -o 10001 -g 10001 /saved
 USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "--config", "services/api/gunicorn.conf.py", "services.api.main:app"]

@@ -9,7 +9,12 @@ override to := $(value to)
 override from := $(value from)
 override r := $(value r)
 override s := $(value s)
-export m to from r s
+override f := $(value f)
+override at := $(value at)
+override ref := $(value ref)
+override rows := $(value rows)
+override page := $(value page)
+export m to from r s f at ref rows page
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -62,29 +67,42 @@ shell: .tools ## shell in the tools container, with this folder mounted
 
 ##@ Migrations (each runs in a container)
 
+.PHONY: plan
+plan: .tools ## [to=head] [json=1] what migrate would do: statements, locks, sizes, findings
+	@scripts/proof.sh plan $(if $(json),--json) "$${to:-head}"
+
 .PHONY: migrate
 migrate: .image ## [to=head] go up
 	@$(migrate) upgrade "$${to:-head}"
 
 .PHONY: rollback
-rollback: .image ## [to=-1] go down, by default one step
-	@$(migrate) downgrade "$${to:--1}"
+rollback: .image ## [to=-1] [yes=1] go down, by default one step; says first what would be lost, and saves it
+	@scripts/down.sh $(if $(yes),--yes) "$${to:--1}"
 
 .PHONY: upgrade
 upgrade: .image ## to=28801a7e4404 go up to a revision
 	@$(migrate) upgrade "$${to:?which revision? make upgrade to=...}"
 
 .PHONY: downgrade
-downgrade: .image ## to=444acb4ddc7b go down to a revision
-	@$(migrate) downgrade "$${to:?which revision? make downgrade to=...}"
+downgrade: .image ## to=444acb4ddc7b [yes=1] go down to a revision, as rollback does
+	@scripts/down.sh $(if $(yes),--yes) "$${to:?which revision? make downgrade to=...}"
+
+.PHONY: restore-data
+restore-data: .image ## [f=newest] put back what a step down had saved
+	@$(migrate) restore-data "$${f:-newest}"
 
 .PHONY: revision
-revision: .tools ## m="what it does" [auto=1] new step; auto=1 writes it from the models
+revision: .tools ## m="what it does" [auto=1] new step; auto=1 writes it from the models, and lints it
 	@$(author) revision $(if $(auto),--autogenerate) -m "$${m:?what does it do? make revision m=\"...\"}"
+	@$(if $(auto),$(in_tools) alembic lint head || true)
+
+.PHONY: reparent
+reparent: .tools ## [r=head] put local, unapplied steps onto the other head
+	@$(author) reparent "$${r:-head}"
 
 .PHONY: history
-history: .image ## all steps, newest first; (current) marks the database
-	@$(migrate) history --indicate-current
+history: .image ## [page=1] all steps, newest first: applied or pending, when, how long, by which version
+	@$(migrate) log --page "$${page:-1}"
 
 .PHONY: current
 current: .image ## where the database is
@@ -99,8 +117,24 @@ show: .image ## r=head one step
 	@$(migrate) show "$${r:?which revision? make show r=...}"
 
 .PHONY: check
-check: .image ## exit 1 if the database is not at head, or the models differ from it
-	@$(migrate) current --check-heads && $(migrate) check
+check: .image .tools ## at head, models equal to schema, schema equal to the steps, files unchanged
+	@$(migrate) current --check-heads && scripts/proof.sh drift
+
+.PHONY: migration-lint
+migration-lint: .tools ## [json=1] find steps that would hurt
+	@$(in_tools) alembic lint $(if $(json),--json)
+
+.PHONY: verify
+verify: .tools ## [rows=100] every step down and up again on a scratch database, with rows
+	@scripts/proof.sh verify --rows "$${rows:-100}"
+
+.PHONY: compat
+compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) on the schema of this one
+	@scripts/compat.sh "$${ref:-}"
+
+.PHONY: graph
+graph: .tools ## [at=head] [svg=1] the steps, and the tables at a step
+	@scripts/proof.sh graph $(if $(svg),--svg) "$${at:-head}"
 
 .PHONY: sql
 sql: .image ## [from=base] [to=head] print the SQL of the steps, run nothing
@@ -114,13 +148,17 @@ stamp: .image ## r=head note the revision without running a step
 merge: .tools ## m="why" join several heads into one
 	@$(author) merge heads -m "$${m:?why? make merge m=\"...\"}"
 
+.PHONY: squash
+squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
+	@scripts/proof.sh squash "$${to:?up to which revision? make squash to=...}"
+
 ##@ Work on the code
 
 .PHONY: lint
 lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape
@@ -139,6 +177,10 @@ test-api: ## HTTP on a migrated database
 test-migrations: ## the staircase, up and down, with rows
 test-unit test-api test-migrations: test-%:
 	@scripts/test.sh $*
+
+.PHONY: under-load
+under-load: .ready ## [rows=1000000] migrations under live traffic, safe and naive, with a plot
+	@scripts/under-load.sh "$${rows:-1000000}"
 
 .PHONY: test-stack
 test-stack: ## the real stack, from outside

@@ -1,70 +1,79 @@
-"""Alembic's environment: settings + models + lock + time-outs. What protects a migration stands here, so that plain
+"""Alembic's environment: settings + models + lock + guarded steps. What protects a migration stands here, so that plain
 `alembic upgrade head` has it too."""
 
 from typing import Any
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from services.api.db import models
 from services.api.settings import MigrateSettings
-from services.migrate import authoring, bookkeeping, constraints, log
-from services.migrate.failures import reported_failures
+from services.migrate import authoring, backfill, bookkeeping, constraints, journal, log
+from services.migrate.failures import one_line, reported_failures
 from services.migrate.lock import migration_lock
-
-COMMON: dict[str, Any] = {
-    "target_metadata": models.Base.metadata,
-    "compare_type": True,
-    "compare_server_default": True,
-    # Each step stands or falls by itself, together with its row in alembic_version.
-    "transaction_per_migration": True,
-    "on_version_apply": [bookkeeping.close_version_table, constraints.validate_after_commit],
-    "process_revision_directives": authoring.skip_empty_autogenerate,
-}
+from services.migrate.steps import Steps, timeouts
 
 
-def timeouts(settings: MigrateSettings) -> dict[str, str]:
-    """Return PostgreSQL's settings for the session that migrates (as text, with units)."""
+def options(steps: Steps) -> dict[str, Any]:
+    """Return what Alembic is configured with, online and offline."""
     return {
-        # A step that queues behind a long transaction makes everybody else queue behind it: better to give up early.
-        "lock_timeout": f"{int(settings.migrate_lock_timeout * 1000)}ms",
-        "statement_timeout": f"{int(settings.migrate_statement_timeout * 1000)}ms",
-        # Without this, the server would finish the statement of a migrator that was killed, and hold its locks.
-        "client_connection_check_interval": "1s",
+        "target_metadata": models.Base.metadata,
+        "include_name": bookkeeping.is_the_applications,
+        "compare_type": True,
+        "compare_server_default": True,
+        # Each step stands or falls by itself, together with its rows in alembic_version and migration_log.
+        "transaction_per_migration": True,
+        "on_version_apply": [journal.record(steps), backfill.forget, constraints.validate_after_commit],
+        "process_revision_directives": authoring.check_revision,
     }
 
 
 def run_offline(settings: MigrateSettings) -> None:
     """Print the SQL instead of running it (--sql), time-outs included."""
+    steps = Steps(settings)
     # "named": under psycopg2's own style every % would be printed twice.
-    context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **COMMON)
-    for name, value in timeouts(settings).items():
-        context.execute(f"SET {name} = '{value}'")
-    with context.begin_transaction():
-        context.run_migrations()
+    dialect: dict[str, Any] = {"dialect_name": "postgresql", "dialect_opts": {"paramstyle": "named"}}
+    steps.run(None, literal_binds=True, **dialect, **options(steps))
+
+
+def run_on(connection: Connection, settings: MigrateSettings) -> None:
+    """Run the command on somebody's scratch database: nobody else is there to be protected."""
+    steps = Steps(settings)
+    steps.run(connection, **options(steps))
 
 
 def run_online(settings: MigrateSettings) -> None:
     """Run the command on the database; first the lock, on a session of its own: time-outs would cancel the wait."""
     connect_args = {"application_name": "tangga-migrate", "connect_timeout": 5}
+    session = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())
+    engine = create_engine(settings.url, poolclass=NullPool, connect_args={**connect_args, "options": session})
+    steps = Steps(settings)
     with migration_lock(settings, connect_args, wanted=authoring.changes_database(context.config)):
-        options = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())
-        engine = create_engine(settings.url, poolclass=NullPool, connect_args={**connect_args, "options": options})
-        # Nothing may be executed here before `configure`: Alembic would take the transaction for ours, and not commit.
-        with engine.connect() as connection:
-            context.configure(connection=connection, **COMMON)
-            with context.begin_transaction():
-                context.run_migrations()
-            if authoring.is_upgrade(context.config):
-                constraints.validate_unfinished(context.get_context(), context.script)
+        try:
+            steps.retried(lambda: run_left(steps, engine))
+        except Exception as error:
+            journal.record_failure(steps, one_line(error))
+            raise
+
+
+def run_left(steps: Steps, engine: Engine) -> None:
+    """Run the steps that are left, then finish what an earlier upgrade, killed, has not."""
+    with engine.connect() as connection, steps.watched(connection):
+        steps.run(connection, **options(steps))
+        if authoring.is_upgrade(context.config):
+            constraints.validate_unfinished(context.get_context(), context.script)
+            constraints.warn_of_invalid_indexes(context.get_context())
 
 
 settings = MigrateSettings.load()
-log.to_stderr()
-with reported_failures(settings):
-    authoring.require_writable(context.config, context.script)
-    if context.is_offline_mode():
-        run_offline(settings)
-    else:
-        run_online(settings)
+if "runs" in context.config.attributes:  # a program with a connection of its own: services/migrate/runs.py
+    run_offline(settings) if context.is_offline_mode() else run_on(context.config.attributes["runs"], settings)
+else:
+    log.to_stderr()
+    with reported_failures(settings):
+        authoring.require_writable(context.config, context.script)
+        if context.is_offline_mode():
+            run_offline(settings)
+        else:
+            run_online(settings)

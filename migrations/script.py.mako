@@ -3,12 +3,15 @@
 Revises: ${down_revision or "nothing, this is the first step" | comma,n}
 
 Rules for this file (docs/authors.md says why):
-- upgrade and downgrade both work on tables that hold rows; what cannot be undone is said in `downgrade`.
-- A new NOT NULL column: add it with a constant default (metadata only), then drop the default.
-- A foreign key or CHECK on a table with rows: `postgresql_not_valid=True`, and name it in `validate_after_commit`.
-- An index on a table with rows: `with op.get_context().autocommit_block():`, `postgresql_concurrently=True`.
+- upgrade and downgrade both work on tables that hold rows; what cannot be undone is declared: `irreversible = "why"`.
+- On a table that is in use: `from services.migrate import safe`, then safe.add_column (NOT NULL with `fill`),
+  safe.add_foreign_key, safe.add_check, safe.add_unique, safe.create_index, safe.drop_index, safe.set_not_null.
+- Rows are changed by safe.backfill, in batches, in a step without changes of structure.
+- What stands before such a call in the step is committed by it: let it be a call of `safe` too, or a step of its own.
 - Names of constraints: as models get them (services/api/db/base.py), wrapped in `op.f()`.
 - No import of models: they change, this file must not.
+- What the linter finds and is right here stands in the file: `lint_ignore = {"rule": "why"}`.
+- Then: make plan, make verify.
 Delete these rules when the step is done.
 """
 

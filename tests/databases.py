@@ -6,6 +6,8 @@ scratch database has the roles, privileges and defaults of a real one.
 
 import os
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -28,6 +30,8 @@ _ROLES = {
     "owner": ("DB_OWNER_USERNAME", "DB_OWNER_PASS"),
     "app": ("DB_USERNAME", "DB_PASS"),
 }
+# Where steps down keep what they would lose; a test that looks into it sets a folder of its own.
+_saved = tempfile.TemporaryDirectory(prefix="tangga-saved-")
 
 
 def template() -> str:
@@ -86,6 +90,7 @@ def owner_environment(database: str) -> dict[str, str]:
         "DB_NAME": database,
         "DB_USERNAME": os.environ["DB_OWNER_USERNAME"],
         "DB_PASS": os.environ["DB_OWNER_PASS"],
+        "MIGRATE_SAVE_DIR": os.environ.get("MIGRATE_SAVE_DIR") or _saved.name,
     }
 
 
@@ -100,7 +105,8 @@ def start_alembic(
 ) -> subprocess.Popen[str]:
     """Start `alembic ...` in the folder `project`."""
     return subprocess.Popen(
-        ["alembic", *arguments],
+        # Its own: one found on PATH would bring other services. By name of the interpreter: /tmp may be noexec.
+        [sys.executable, project / "services/migrate/bin/alembic", *arguments],
         cwd=project,
         env=os.environ | owner_environment(database) | dict(environment or {}),
         stdin=subprocess.DEVNULL,

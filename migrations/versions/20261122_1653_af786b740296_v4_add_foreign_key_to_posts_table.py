@@ -18,6 +18,14 @@ depends_on: str | None = None
 
 validate_after_commit = ("posts.post_users_fk",)
 
+lint_ignore = {
+    "adding-required-field": "in the branch for an empty table only, under the lock that keeps it empty",
+    "data-with-schema": "one row at most: the placeholder owner, whose id is the default of the column",
+    "lock-table": "ADD COLUMN takes the same lock a moment later; between them one post is looked for, one user added",
+    "new-required-column": "the walkthrough wants owner_id NOT NULL without a default; no release ran before it",
+    "prefer-bigint-over-int": "it refers to users.id, which is a 32-bit integer",
+}
+
 PLACEHOLDER = "placeholder@tangga.invalid"
 
 

@@ -11,6 +11,10 @@ down_revision: str | None = "af786b740296"
 branch_labels: str | None = None
 depends_on: str | None = None
 
+lint_ignore = {
+    "prefer-bigint-over-int": "they refer to users.id and posts.id, which are 32-bit integers",
+}
+
 
 def upgrade() -> None:
     op.create_table(

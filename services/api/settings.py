@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +27,8 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(
         extra="ignore", hide_input_in_errors=True, secrets_dir=_secrets_dir if _secrets_dir.is_dir() else None
     )
+
+    remedy: ClassVar[str] = "mend it in .env (.env.example explains every variable), then: make up"
 
     db_username: Annotated[str, Field(min_length=1)]
     db_pass: Annotated[Secret, Field(min_length=1)]
@@ -59,7 +61,7 @@ class DatabaseSettings(BaseSettings):
                 name = ".".join(str(part) for part in problem["loc"]).upper()
                 what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
                 sys.stderr.write(f"error: {name}: {what}\n")
-            sys.stderr.write("   do: mend it in .env (.env.example explains every variable), then: make up\n")
+            sys.stderr.write(f"   do: {cls.remedy}\n")
             raise SystemExit(2) from None
 
 
@@ -67,9 +69,26 @@ class MigrateSettings(DatabaseSettings):
     """Bounds on what a migration may do to a database that is in use. Durations are in seconds."""
 
     migrate_lock_wait: Annotated[float, Field(ge=0)] = 300
-    migrate_lock_timeout: Annotated[float, Field(gt=0)] = 5
+    migrate_lock_timeout: Annotated[float, Field(gt=0)] = 1
+    migrate_lock_retry_for: Annotated[float, Field(ge=0)] = 300
     migrate_statement_timeout: Annotated[float, Field(ge=0)] = 900
+    # Where a step down keeps what it would lose.
+    migrate_save_dir: Path = Path("/saved")
     migrate_traceback: bool = False
+    # The release, as images are tagged: noted in migration_log.
+    tag: str = "latest"
+
+
+class ScratchSettings(MigrateSettings):
+    """For the commands that try steps out: a throwaway server, and a superuser there."""
+
+    remedy: ClassVar[str] = "only the container `proof` has a scratch server: scripts/proof.sh COMMAND"
+
+    scratch_hostname: Annotated[str, Field(min_length=1)]
+    scratch_port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    scratch_name: Annotated[str, Field(min_length=1)]
+    scratch_username: Annotated[str, Field(min_length=1)]
+    scratch_pass: Annotated[Secret, Field(min_length=1)]
 
 
 class Settings(DatabaseSettings):

@@ -1,14 +1,27 @@
-"""Which command is running, and what `alembic revision` must not do."""
+"""Which command is running, and what it must not do."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from alembic.config import Config
 from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import msg
+from sqlalchemy import text
+
+from services.migrate import bookkeeping
+from services.migrate.exits import BEHIND, DRIFT, Stop
+from services.migrate.history import applied_below
+
+# An extension's tables are not the application's.
+_tables = text("""
+    SELECT relname FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname <> ALL (:own)
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE (classid, objid, deptype) = ('pg_class'::regclass, pg_class.oid, 'e'))
+    ORDER BY relname
+""")
 
 
 class NotWritable(Exception):
@@ -37,9 +50,46 @@ def require_writable(config: Config, scripts: ScriptDirectory) -> None:
         raise NotWritable("this container cannot write to migrations/versions")
 
 
-def skip_empty_autogenerate(context: MigrationContext, _revision: Any, directives: list[MigrationScript]) -> None:
-    """Alembic's process_revision_directives hook: an autogenerate that found nothing writes no file, and says so."""
+def require_version(heads: Collection[str], context: MigrationContext) -> None:
+    """Refuse to go up from nothing in a database that holds tables; raises Stop. Asks only if there is no revision."""
+    config = context.config
+    if heads or context.as_sql or config is None or "runs" in config.attributes or not is_upgrade(config):
+        return
+    assert context.connection is not None
+    found = context.connection.scalars(_tables, {"own": ["alembic_version", *bookkeeping.TABLES]}).all()
+    if found:
+        names = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise Stop(
+            f"the database holds tables ({names}) but no revision, so it is not known which steps it needs",
+            "if its schema is that of a revision, note which: make stamp r=..., and then make check tells whether it "
+            "is; else use an empty database",
+            DRIFT,
+        )
+
+
+def check_revision(
+    context: MigrationContext, at: tuple[str, ...] | str | None, directives: list[MigrationScript]
+) -> None:
+    """Alembic's process_revision_directives hook: look before a file is written.
+
+    A new step stands on steps that have run: raises Stop while the database is behind. An autogenerate that found
+    nothing writes no file, and says so.
+    """
     assert context.config is not None
+    assert context.script is not None
+    if context.connection is not None:
+        current = (at,) if isinstance(at, str) else at or ()
+        below = applied_below(context.script, current)
+        wanted = {
+            script.revision for each in directives for script in context.script.get_revisions(each.head or "head")
+        }
+        if missing := sorted(wanted - below):
+            raise Stop(
+                f"the database is behind: it is at {', '.join(current) or 'nothing yet (base)'}, "
+                f"and the new step would stand on {', '.join(missing)}",
+                "make migrate, then make revision again",
+                BEHIND,
+            )
     if not getattr(context.config.cmd_opts, "autogenerate", False):
         return
     if all(directive.upgrade_ops is None or directive.upgrade_ops.is_empty() for directive in directives):

@@ -1,34 +1,75 @@
-"""Alembic's own table is for migrators only."""
+"""The migrators' own tables: made by the first step that runs, and for migrators only.
 
-from collections.abc import Collection
-from typing import Any
+migration_log       what was done (journal.py)
+migration_backfill  how far a backfill has come (backfill.py)
+"""
 
-from alembic.runtime.migration import MigrationContext, MigrationInfo
+from typing import Any, Final
+
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
-# The default privileges of services/postgres/roles.sql give the app every new table, this one too. An app that could
-# write it could make the next upgrade skip a step. Reading stays: readiness compares it with the image.
+# No model describes them.
+TABLES: Final = ("migration_log", "migration_backfill")
+
+_CREATE = text("""
+CREATE TABLE IF NOT EXISTS migration_log (
+    id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_migration_log PRIMARY KEY,
+    revision text NOT NULL,
+    direction text NOT NULL,
+    outcome text NOT NULL,
+    started_at timestamptz NOT NULL,
+    seconds double precision NOT NULL,
+    checksum text,
+    image_version text NOT NULL,
+    executed_by text NOT NULL DEFAULT session_user,
+    error text
+);
+CREATE TABLE IF NOT EXISTS migration_backfill (
+    revision text NOT NULL,
+    name text NOT NULL,
+    statement text NOT NULL,
+    last_key text,
+    end_key text,
+    rows_total bigint NOT NULL,
+    rows_done bigint NOT NULL DEFAULT 0,
+    rows_changed bigint NOT NULL DEFAULT 0,
+    finished boolean NOT NULL DEFAULT false,
+    CONSTRAINT pk_migration_backfill PRIMARY KEY (revision, name)
+)
+""")
+# The default privileges of services/postgres/roles.sql give the app every new table, these too. An app that could write
+# alembic_version could make the next upgrade skip a step. Reading stays: readiness compares it with the image.
 _CLOSE = text("""
 DO $$
 DECLARE
-    grantee text;
+    found record;
 BEGIN
-    FOR grantee IN
-        SELECT DISTINCT acl.grantee::regrole FROM pg_class, aclexplode(relacl) AS acl
-        WHERE pg_class.oid = 'alembic_version'::regclass AND acl.grantee NOT IN (0, relowner)
+    FOR found IN
+        SELECT DISTINCT pg_class.oid::regclass AS name, acl.grantee::regrole AS grantee
+        FROM pg_class, aclexplode(relacl) AS acl
+        WHERE acl.grantee NOT IN (0, relowner) AND acl.privilege_type <> 'SELECT' AND pg_class.oid IN (
+            to_regclass('alembic_version'), to_regclass('migration_log'), to_regclass('migration_log_id_seq'),
+            to_regclass('migration_backfill')
+        )
     LOOP
-        EXECUTE format('REVOKE ALL ON alembic_version FROM %s', grantee);
-        EXECUTE format('GRANT SELECT ON alembic_version TO %s', grantee);
+        EXECUTE format('REVOKE ALL ON %s FROM %s', found.name, found.grantee);
+        EXECUTE format('GRANT SELECT ON %s TO %s', found.name, found.grantee);
     END LOOP;
 END
 $$
 """)
 
 
-def close_version_table(
-    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]
-) -> None:
-    """Alembic's on_version_apply hook: the first step leaves all roles but the owner SELECT only."""
-    del heads, run_args
-    if not step.source_revision_ids:
+def is_the_applications(name: str | None, kind: str, _parents: Any) -> bool:
+    """Alembic's include_name hook: autogenerate and `check` leave the migrators' tables alone."""
+    return kind != "table" or name not in TABLES
+
+
+def prepare(ctx: MigrationContext) -> None:
+    """Make the tables if they are not there, and leave all roles but the owner SELECT only; once per session."""
+    session = ctx.opts if ctx.as_sql or ctx.connection is None else ctx.connection.info
+    if not session.get(__name__):
+        ctx.impl.execute(_CREATE)
         ctx.impl.execute(_CLOSE)
+        session[__name__] = True

@@ -18,12 +18,23 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from services.migrate.blockers import Retries, gave_way
+from services.migrate.steps import Steps
+
 logger = logging.getLogger("tangga.constraints")
 
 ATTRIBUTE = "validate_after_commit"
 _not_validated = text("""
     SELECT relname || '.' || conname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
     WHERE NOT convalidated AND relnamespace = current_schema()::regnamespace
+""")
+# A partitioned table's index is invalid until each partition has its own: no accident.
+_invalid_indexes = text("""
+    SELECT indexrelid::regclass::text AS name, indrelid::regclass::text AS table_name
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = current_schema()::regnamespace
+      AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index WHERE index_relid IS NOT NULL)
+    ORDER BY 1
 """)
 
 
@@ -55,12 +66,36 @@ def validate_unfinished(ctx: MigrationContext, scripts: ScriptDirectory) -> None
     _validate(ctx, [name for name in asked_for if name in pending])
 
 
+def warn_of_invalid_indexes(ctx: MigrationContext) -> None:
+    """Name the indexes that an interrupted build left behind, wherever it came from."""
+    assert ctx.connection is not None
+    for name, table in ctx.connection.execute(_invalid_indexes):
+        logger.warning(
+            "index %s on %s is INVALID: its build was interrupted. No query uses it, and every write to the table "
+            "keeps it up. DROP INDEX CONCURRENTLY %s, or build it again in a step (safe.create_index)",
+            name, table, name,
+        )  # fmt: skip
+    ctx.connection.rollback()
+
+
 def _validate(ctx: MigrationContext, names: Collection[str]) -> None:
+    steps = Steps.of(ctx)
     for name in names:
         table, constraint = name.split(".")
         logger.info("validating %s; reads and writes go on", name)
-        try:
-            with ctx.autocommit_block():
-                ctx.impl.execute(text(f'ALTER TABLE "{table}" VALIDATE CONSTRAINT "{constraint}"'))
-        except DBAPIError as error:
-            raise NotValidated(f"{name} could not be validated") from error
+        retries = Retries(steps.settings.migrate_lock_retry_for)
+        # The step stands, so only this is tried again.
+        while not _validated(ctx, table, constraint):
+            retries.pause(f"{name} could not be validated", steps.blockers())
+
+
+def _validated(ctx: MigrationContext, table: str, constraint: str) -> bool:
+    """Validate a constraint; tell whether the lock for it was obtained. Raises NotValidated for any other error."""
+    try:
+        with ctx.autocommit_block():
+            ctx.impl.execute(text(f'ALTER TABLE "{table}" VALIDATE CONSTRAINT "{constraint}"'))
+    except DBAPIError as error:
+        if gave_way(error):
+            return False
+        raise NotValidated(f"{table}.{constraint} could not be validated") from error
+    return True

@@ -11,7 +11,7 @@ def to_stderr() -> None:
     # failures.py says it in one line.
     warnings.filterwarnings("ignore", "Revision .* is not present")
     handler = logging.StreamHandler()
-    handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+    handler.addFilter(lambda record: not str(record.msg).startswith(_NOISE))
     handler.setFormatter(logging.Formatter("migrate: %(message)s"))
     # Alembic's logger and ours, not the root: other libraries' chatter is not for the operator.
     for name in ("alembic.runtime.migration", "alembic.autogenerate", "tangga"):

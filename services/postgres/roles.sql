@@ -19,6 +19,12 @@ FROM (VALUES (:'owner', :'owner_pass'), (:'app', :'app_pass')) AS role (name, pa
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
 \gexec
 
+-- While a step waits for a lock, it says who holds it: the state and the age of another role's query are not everybody's.
+GRANT pg_read_all_stats TO :"owner";
+-- A session that waits this long for a table makes the server end an autovacuum that holds it. It must be shorter than
+-- MIGRATE_LOCK_TIMEOUT (1 s), or steps would give way to every autovacuum. Only a superuser may set it.
+ALTER ROLE :"owner" SET deadlock_timeout = '750ms';
+
 SELECT current_database() AS database \gset
 ALTER DATABASE :"database" OWNER TO :"owner";
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;

@@ -37,6 +37,7 @@ def test_the_root_says_what_this_is(client: TestClient) -> None:
     assert client.get(response.json()["docs"]).status_code == 200
 
 
+@pytest.mark.own_schema
 def test_at_head_the_service_is_ready(client: TestClient) -> None:
     response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
@@ -47,6 +48,7 @@ def test_at_head_the_service_is_ready(client: TestClient) -> None:
     }
 
 
+@pytest.mark.own_schema
 @pytest.mark.parametrize(
     ("revision", "reason"), [(PREVIOUS, "behind"), (V1, "behind"), ("ffffffffffff", "ahead"), ("", "ahead")]
 )

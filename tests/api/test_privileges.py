@@ -7,6 +7,9 @@ import pytest
 
 from tests.databases import Role, connect, query, run, template
 
+# Of roles and tables, not of what the API answers.
+pytestmark = pytest.mark.own_schema
+
 FORBIDDEN = [
     "CREATE TABLE planted (id integer)",
     "CREATE VIEW planted AS SELECT 1",

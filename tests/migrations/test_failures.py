@@ -1,6 +1,7 @@
 """Each way to fail: one line with the cause, one with the remedy, an exit code of its own, nothing half done."""
 
 import os
+import re
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -9,13 +10,19 @@ import pytest
 
 from services.migrate.lock import LOCK_KEY
 from tests.databases import alembic_process, connect, migrate, query, run, scratch_database
-from tests.migrations.staircase import HEAD, V5, V6, catalogue, plant, revision
+from tests.migrations.staircase import HEAD, V5, V6, catalogue, edit, plant, revision
 
 STEP_FAILED = 3
 LOCK_NOT_OBTAINED = 4
 UNREACHABLE = 5
-UNKNOWN_REVISION = 6
+AHEAD = 6
 SEVERAL_HEADS = 7
+BEHIND = 8
+DRIFT = 9
+TABLE_LOCK_NOT_OBTAINED = 10
+UNKNOWN_REVISION = 13
+
+IMPATIENT = {"MIGRATE_LOCK_TIMEOUT": "0.3", "MIGRATE_LOCK_RETRY_FOR": "0.5"}
 
 
 def _assert_reported(finished: CompletedProcess[str], code: int, what: str, remedy: str = "") -> None:
@@ -102,8 +109,111 @@ def test_a_revision_that_only_the_database_has_means_an_old_image(at_head: str, 
     with scratch_database(at_head) as database:
         query(database, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
         finished = alembic_process(database, command, "head" if command == "upgrade" else "-1")
-        _assert_reported(finished, UNKNOWN_REVISION, "ffffffffffff: the database is at it", "deploy the image")
+        _assert_reported(finished, AHEAD, "ffffffffffff: the database is at it", "deploy the image")
         assert revision(database) == "ffffffffffff"
+
+
+def test_an_old_image_says_what_it_lacks_and_from_which_image_to_go_down(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass")
+    plant(project, "0000000000a2", "pass", after="0000000000a1")
+    with scratch_database(at_head) as database:
+        up = alembic_process(database, "upgrade", "head", project=project, environment={"TAG": "1.4"})
+        assert up.returncode == 0, up.stderr
+        finished = alembic_process(database, "upgrade", "head", environment={"TAG": "1.3"})
+        _assert_reported(
+            finished, AHEAD, f"its head is {HEAD}, it lacks 0000000000a2 (applied 2", "deploy image 1.4, or "
+        )
+        assert re.search(r", 0000000000a1 \(applied [\d-]+ [\d:]+ UTC by image 1\.4\)\n", finished.stderr)
+        remedy = f"TAG=1.4 docker compose run --rm migrate alembic downgrade {HEAD}\n"
+        assert finished.stderr.endswith(remedy)
+        # What was taken back is not lacking.
+        migrate(database, "downgrade", "-1", project=project)
+        finished = alembic_process(database, "downgrade", "-1", environment={"TAG": "1.3"})
+        _assert_reported(finished, AHEAD, "it lacks 0000000000a1 (applied")
+        assert "0000000000a2" not in finished.stderr
+        # The remedy works: from that image down, then this image goes on.
+        migrate(database, "downgrade", HEAD, project=project)
+        assert alembic_process(database, "upgrade", "head").returncode == 0
+
+
+def _without_version(database: str, way: str) -> None:
+    query(database, "DROP TABLE alembic_version" if way == "no table" else "DELETE FROM alembic_version")
+
+
+@pytest.mark.parametrize("way", ["no table", "no row"])
+def test_tables_without_a_revision_are_left_alone(at_head: str, way: str) -> None:
+    with scratch_database(at_head) as database:
+        _without_version(database, way)
+        others = "SELECT * FROM information_schema.columns WHERE table_name <> 'alembic_version' ORDER BY 1, 2, 3, 4"
+        before = query(database, others)
+        finished = alembic_process(database, "upgrade", "head")
+        _assert_reported(
+            finished, DRIFT, "the database holds tables (posts, users, votes) but no revision", "make stamp"
+        )
+        assert "Running upgrade" not in finished.stderr
+        assert (revision(database), query(database, others)) == (None, before)
+        # The remedy works.
+        migrate(database, "stamp", HEAD)
+        assert alembic_process(database, "upgrade", "head").returncode == 0
+        assert alembic_process(database, "check").returncode == 0
+
+
+def test_without_the_check_the_first_step_fails_on_tables_that_are_there(at_head: str, project: Path) -> None:
+    """The harm: an error of PostgreSQL's, or worse, steps that run over what somebody else made."""
+    edit(project / "services/migrate/steps.py", "                require_version(heads, ctx)\n", "")
+    with scratch_database(at_head) as database:
+        _without_version(database, "no row")
+        finished = alembic_process(database, "upgrade", "head", project=project)
+        _assert_reported(finished, STEP_FAILED, 'relation "posts" already exists')
+
+
+def test_the_migrators_own_tables_are_no_reason_to_refuse(database: str) -> None:
+    migrate(database, "upgrade", HEAD)
+    migrate(database, "downgrade", "base")
+    assert query(database, "SELECT count(*) > 0 FROM migration_log") == [(True,)]
+    migrate(database, "upgrade", HEAD)
+
+
+@pytest.mark.parametrize(
+    ("code", "command", "state"),
+    [
+        (0, "upgrade head", ""),
+        (BEHIND, "current --check-heads", "downgrade"),
+        (BEHIND, "check", "downgrade"),
+        (BEHIND, "revision --autogenerate -m x", "downgrade"),
+        (BEHIND, "revision -m x", "downgrade"),
+        (AHEAD, "upgrade head", "unknown"),
+        (AHEAD, "downgrade -1", "unknown"),
+        (AHEAD, "current", "unknown"),
+        (AHEAD, "revision -m x", "unknown"),
+        (DRIFT, "check", "drift"),
+        (DRIFT, "upgrade head", "no version"),
+        (SEVERAL_HEADS, "upgrade head", "two heads"),
+        (SEVERAL_HEADS, "reparent", "two heads"),
+        (UNKNOWN_REVISION, "upgrade ffffffffffff", ""),
+        (UNKNOWN_REVISION, "reparent ffffffffffff", "two heads"),
+        (2, "log --page 0", ""),
+        (2, "nonsense", ""),
+        (255, "log --page 9", ""),
+        (255, "downgrade 444acb4ddc7b:base", ""),
+    ],
+)
+def test_each_state_has_its_exit_code(at_head: str, project: Path, code: int, command: str, state: str) -> None:
+    with scratch_database(at_head) as database:
+        if state == "downgrade":
+            migrate(database, "downgrade", "-1")
+        elif state == "unknown":
+            query(database, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        elif state == "drift":
+            query(database, "ALTER TABLE posts DROP COLUMN no_hp")
+        elif state == "no version":
+            _without_version(database, "no row")
+        elif state == "two heads":
+            plant(project, "0000000000a1", "pass")
+            plant(project, "0000000000b1", "pass")
+        finished = alembic_process(database, *command.split(), project=project)
+        assert finished.returncode == code, finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
 
 
 @pytest.mark.parametrize("command", ["upgrade", "downgrade", "stamp"])
@@ -164,11 +274,11 @@ def test_a_table_that_is_in_use_makes_the_step_give_up(at_head: str) -> None:
     with scratch_database(at_head) as database, closing(connect(database, "app")) as reader:
         run(reader, "BEGIN")
         run(reader, "SELECT * FROM posts")
-        finished = alembic_process(database, "downgrade", "-1", environment={"MIGRATE_LOCK_TIMEOUT": "0.3"})
-        _assert_reported(finished, STEP_FAILED, "canceling statement due to lock timeout")
+        finished = alembic_process(database, "downgrade", "-1", environment=IMPATIENT)
+        _assert_reported(finished, TABLE_LOCK_NOT_OBTAINED, V6)
         assert revision(database) == V6
         run(reader, "ROLLBACK")
-        assert alembic_process(database, "downgrade", "-1", environment={"MIGRATE_LOCK_TIMEOUT": "0.3"}).returncode == 0
+        assert alembic_process(database, "downgrade", "-1", environment=IMPATIENT).returncode == 0
         assert revision(database) == V5
 
 
@@ -187,9 +297,8 @@ def test_a_validation_that_cannot_get_its_lock_is_no_unreachable_database(at_hea
         )
         run(other, "BEGIN")
         run(other, "LOCK TABLE posts IN SHARE UPDATE EXCLUSIVE MODE")
-        finished = alembic_process(database, "upgrade", "head", environment={"MIGRATE_LOCK_TIMEOUT": "0.3"})
-        _assert_reported(finished, STEP_FAILED, "posts.post_users_fk", "again")
-        assert "canceling statement due to lock timeout" in finished.stderr
+        finished = alembic_process(database, "upgrade", "head", environment=IMPATIENT)
+        _assert_reported(finished, TABLE_LOCK_NOT_OBTAINED, "posts.post_users_fk")
 
 
 def test_a_constraint_that_old_rows_violate_is_named(at_head: str, project: Path) -> None:
@@ -210,7 +319,8 @@ def test_a_constraint_that_old_rows_violate_is_named(at_head: str, project: Path
         assert query(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'ck_umur'") == [(True,)]
 
 
-def test_a_container_that_cannot_write_files_says_which_can(at_head: str) -> None:
-    finished = alembic_process(at_head, "revision", "-m", "anything")
+def test_a_container_that_cannot_write_files_says_which_can(at_head: str, project: Path) -> None:
+    (project / "migrations/versions").chmod(0o555)
+    finished = alembic_process(at_head, "revision", "-m", "anything", project=project)
     _assert_reported(finished, 255, "cannot write to migrations/versions", "")
     assert "make revision" in finished.stderr

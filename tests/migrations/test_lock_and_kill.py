@@ -1,5 +1,8 @@
 """Several migrators at once, and migrators that die."""
 
+import re
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import psycopg2.errors
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from services.migrate.lock import LOCK_KEY
 from tests.databases import (
@@ -23,9 +27,12 @@ from tests.databases import (
 from tests.migrations.staircase import HEAD, V3, V4, catalogue, edit, plant, revision
 
 GATE = 20261122
+# At the gate a statement waits for a lock, too.
+PATIENT = {"MIGRATE_LOCK_TIMEOUT": "60"}
 _MIGRATORS = (
     "SELECT DISTINCT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'tangga-migrate'"
 )
+_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'tangga-%%'"
 
 
 def _backends(database: str) -> int:
@@ -61,7 +68,7 @@ def _waiting_at_gate(database: str) -> bool:
 
 def test_eight_migrators_at_once_all_succeed(database: str) -> None:
     with _gate(database, "CREATE TABLE"):
-        migrators = [start_alembic(database, "upgrade", "head") for _ in range(8)]
+        migrators = [start_alembic(database, "upgrade", "head", environment=PATIENT) for _ in range(8)]
         # Seven wait with one session each; the eighth has a second one, in which it migrates.
         assert eventually(lambda: _backends(database) == 9)
     finished = [finish(migrator) for migrator in migrators]
@@ -74,7 +81,7 @@ def test_eight_migrators_at_once_all_succeed(database: str) -> None:
 def test_without_the_lock_some_of_them_fail(database: str, project: Path) -> None:
     edit(project / "migrations/env.py", "wanted=authoring.changes_database(context.config)", "wanted=False")
     with _gate(database, "CREATE TABLE"):
-        migrators = [start_alembic(database, "upgrade", "head", project=project) for _ in range(3)]
+        migrators = [start_alembic(database, "upgrade", "head", project=project, environment=PATIENT) for _ in range(3)]
         assert eventually(lambda: _backends(database) == 3)
         assert eventually(lambda: _waiting_at_gate(database))
         time.sleep(0.3)
@@ -113,35 +120,138 @@ def test_time_outs_are_set_in_the_session_that_migrates(at_head: str, project: P
         assert query(database, "SELECT * FROM shown") == [("250ms", "90s", "1s", "tangga-migrate")]
 
 
-def _kill_in_mid_step(database: str, project: Path) -> bool:
-    """Kill a migrator while its step runs a statement; tell whether its backends are gone within three seconds."""
-    migrator = start_alembic(database, "upgrade", "head", project=project)
-    assert eventually(_running(database, "pg_sleep"))
+# A step that takes long, in each way: reading on, waiting for an older transaction, changing rows.
+_LONG_STATEMENT = "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')"
+_INDEX = "from services.migrate import safe; safe.create_index('ix_posts_nama', 'posts', ['nama'])"
+_GUARD = '"client_connection_check_interval": "1s"'
+
+
+def _kill(migrator: subprocess.Popen[str], database: str) -> float:
+    """Kill a migrator; return the seconds until no session of it holds a lock (60: one still does)."""
+    pids = [row[0] for row in query(database, _SESSIONS, database, role="superuser")]
+    assert pids
+    start = time.monotonic()
     migrator.kill()
     migrator.wait()
-    return eventually(lambda: _backends(database) == 0, 3)
+    held = "SELECT 1 FROM pg_locks WHERE pid = ANY (%s)"
+    gone = eventually(lambda: query(database, held, pids, role="superuser") == [], 4)
+    return time.monotonic() - start if gone else 60
 
 
-def test_a_killed_migrator_leaves_a_whole_step_and_no_backend(at_head: str, project: Path) -> None:
-    step = plant(project, "0000000000a1", "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')")
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
+def test_a_killed_migrator_leaves_a_whole_step_and_no_lock(at_head: str, project: Path, guarded: bool) -> None:
+    if not guarded:
+        edit(project / "services/migrate/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+    step = plant(project, "0000000000a1", _LONG_STATEMENT)
     with scratch_database(at_head) as database:
         before = catalogue(database)
-        assert _kill_in_mid_step(database, project)
-        assert (revision(database), catalogue(database)) == (HEAD, before)
-        edit(step, "pg_sleep(60)", "1")
-        migrate(database, "upgrade", "head", project=project)
-        assert revision(database) == "0000000000a1"
+        migrator = start_alembic(database, "upgrade", "head", project=project)
+        assert eventually(_running(database, "pg_sleep"))
+        # Without it, the server goes on with the statement, and nobody can use the table.
+        assert (_kill(migrator, database) < 2) is guarded
+        if guarded:
+            assert (revision(database), catalogue(database)) == (HEAD, before)
+            edit(step, "pg_sleep(60)", "1")
+            migrate(database, "upgrade", "head", project=project)
+            assert revision(database) == "0000000000a1"
 
 
-def test_without_its_setting_the_backend_would_go_on_and_hold_its_locks(at_head: str, project: Path) -> None:
-    edit(
-        project / "migrations/env.py",
-        '"client_connection_check_interval": "1s"',
-        '"client_connection_check_interval": "0"',
-    )
-    plant(project, "0000000000a1", "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')")
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
+def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_one_builds_it(
+    at_head: str, project: Path, guarded: bool
+) -> None:
+    if not guarded:
+        edit(project / "services/migrate/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+    plant(project, "0000000000a1", _INDEX)
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_posts_nama')"
     with scratch_database(at_head) as database:
-        assert not _kill_in_mid_step(database, project)
+        with closing(connect(database)) as older:
+            # The build waits for this transaction to end.
+            run(older, "BEGIN")
+            run(older, "LOCK TABLE posts IN ROW EXCLUSIVE MODE")
+            migrator = start_alembic(database, "upgrade", "head", project=project)
+            assert eventually(lambda: query(database, valid) == [(False,)])
+            assert eventually(_running(database, "CREATE INDEX CONCURRENTLY"))
+            assert (_kill(migrator, database) < 2) is guarded
+            run(older, "COMMIT")
+        if guarded:
+            assert (revision(database), query(database, valid)) == (HEAD, [(False,)])
+            finished = alembic_process(database, "upgrade", "head", project=project)
+            assert finished.returncode == 0, finished.stderr
+            assert (revision(database), query(database, valid)) == ("0000000000a1", [(True,)])
+
+
+def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "from services.migrate import safe; safe.backfill('counted', 'umur = umur + 1')")
+    done = "SELECT coalesce(max(rows_done), 0) FROM migration_backfill"
+    with scratch_database(at_head) as database:
+        query(
+            database,
+            "CREATE TABLE counted (id integer PRIMARY KEY, umur integer NOT NULL); "
+            "INSERT INTO counted SELECT n, 0 FROM generate_series(1, 1000000) AS n",
+        )
+        for share in (100_000, 500_000):
+            migrator = start_alembic(database, "upgrade", "head", project=project)
+            assert eventually(lambda share=share: query(database, done)[0][0] > share)  # type: ignore[misc]
+            assert _kill(migrator, database) < 2
+            assert revision(database) == HEAD
+            # What the cursor says is what was done.
+            assert query(database, "SELECT count(*) FROM counted WHERE umur = 1") == query(database, done)
+        migrator = start_alembic(database, "upgrade", "head", project=project)
+        _, printed = migrator.communicate()
+        assert migrator.returncode == 0, printed
+        assert re.search(r"counted: goes on after \d\d\d,\d{3} of 1,000,000 rows", printed), printed
+        assert re.search(r"counted: [\d,]+ of 1,000,000 rows, [\d,]+ a second, \d+ s left", printed), printed
+        assert "counted: 1,000,000 rows, 1,000,000 of them changed, in" in printed
+        assert query(database, "SELECT umur, count(*) FROM counted GROUP BY umur") == [(1, 1_000_000)]
+        assert query(database, "SELECT * FROM migration_backfill") == []
+
+
+def test_eight_migrators_at_once_while_one_builds_an_index_concurrently(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", _INDEX)
+    with scratch_database(at_head) as database:
+        with closing(connect(database)) as older:
+            run(older, "BEGIN")
+            run(older, "LOCK TABLE posts IN ROW EXCLUSIVE MODE")
+            migrators = [start_alembic(database, "upgrade", "head", project=project) for _ in range(8)]
+            assert eventually(_running(database, "CREATE INDEX CONCURRENTLY"))
+            # The others wait meanwhile, as they would for an hour.
+            assert eventually(lambda: _backends(database) == 9)
+            run(older, "COMMIT")
+        finished = [finish(migrator) for migrator in migrators]
+        assert [migrator.returncode for migrator in finished] == [0] * 8, [migrator.stderr for migrator in finished]
+        assert sum("waiting for the migration lock" in migrator.stderr for migrator in finished) == 7
+        assert not any("deadlock" in migrator.stderr for migrator in finished)
+        assert query(database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_posts_nama'::regclass") == [
+            (True,)
+        ]
+
+
+def test_with_a_lock_that_blocks_instead_of_polling_they_deadlock(at_head: str) -> None:
+    # Whichever of the two finds the circle first gives way.
+    errors: list[type[Exception] | None] = []
+    with (
+        scratch_database(at_head) as database,
+        closing(connect(database)) as builder,
+        closing(connect(database)) as waiter,
+    ):
+        run(builder, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
+        wait = f"SELECT pg_advisory_lock({LOCK_KEY})"
+        waiting = threading.Thread(target=lambda: errors.append(_error(waiter, wait)))
+        waiting.start()
+        assert eventually(_running(database, "pg_advisory_lock"))
+        errors.append(_error(builder, "CREATE INDEX CONCURRENTLY ix_posts_nama ON posts (nama)"))
+        run(builder, "SELECT pg_advisory_unlock_all()")
+        waiting.join()
+    assert psycopg2.errors.DeadlockDetected in errors
+
+
+def _error(session: Connection, statement: str) -> type[Exception] | None:
+    try:
+        run(session, statement)
+    except psycopg2.Error as error:
+        return type(error)
+    return None
 
 
 def _can_write(database: str) -> bool:
@@ -166,9 +276,7 @@ def test_writers_are_not_blocked_while_the_foreign_key_is_validated(
     migrate(database, "upgrade", V3, project=project)
     query(database, "INSERT INTO posts (nama, umur, alamat) VALUES ('Ani', 1, '')")
     with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
-        migrator = start_alembic(
-            database, "upgrade", V4, project=project, environment={"MIGRATE_STATEMENT_TIMEOUT": "30"}
-        )
+        migrator = start_alembic(database, "upgrade", V4, project=project, environment=PATIENT)
         assert eventually(lambda: _waiting_at_gate(database))
         assert _can_write(database) is after_commit
     assert finish(migrator).returncode == 0
@@ -178,7 +286,7 @@ def test_writers_are_not_blocked_while_the_foreign_key_is_validated(
 def test_a_migrator_killed_before_the_validation_leaves_v4_and_the_next_one_finishes(database: str) -> None:
     validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'"
     with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
-        migrator = start_alembic(database, "upgrade", "head")
+        migrator = start_alembic(database, "upgrade", "head", environment=PATIENT)
         assert eventually(lambda: _waiting_at_gate(database))
         migrator.kill()
         migrator.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import alembic_process, migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, edit, revision
+from tests.migrations.staircase import HEAD, V1, V5, edit, plant, revision
 
 HOSTILE = [
     "v7 tambah kolom kota",
@@ -90,9 +90,55 @@ def test_autogenerate_writes_what_the_models_changed(at_head: str, project: Path
         migrate(database, "downgrade", "-1", project=project)
 
 
-def test_autogenerate_on_a_database_that_is_behind_writes_nothing(database: str, project: Path) -> None:
-    finished = alembic_process(database, "revision", "--autogenerate", "-m", "v7", project=project)
-    assert finished.returncode != 0
-    assert "not up to date" in finished.stderr
+@pytest.mark.parametrize("options", [(), ("--autogenerate",)], ids=["by hand", "from the models"])
+@pytest.mark.parametrize("at", [None, V1, V5])
+def test_on_a_database_that_is_behind_nothing_is_written(
+    database: str, project: Path, at: str | None, options: tuple[str, ...]
+) -> None:
+    if at:
+        migrate(database, "upgrade", at)
+    # The harm, shown on Alembic's own command line without our hook: a step is written that nobody has seen run.
+    if at is None and not options:
+        env = project / "migrations/env.py"
+        original = env.read_text()
+        edit(env, '"process_revision_directives"', '"unused"')
+        assert alembic_process(database, "revision", "-m", "v7", project=project).returncode == 0
+        [file] = _new_files(project)
+        file.unlink()
+        env.write_text(original)
+    finished = alembic_process(database, "revision", *options, "-m", "v7", project=project)
+    assert finished.returncode == 8, finished.stderr
+    assert "make migrate" in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr
     assert _new_files(project) == []
+    if not options:
+        at = at or "nothing yet (base)"
+        assert f"the database is behind: it is at {at}, and the new step would stand on {HEAD}" in finished.stderr
+
+
+def test_a_step_may_stand_on_any_step_that_has_run(at_head: str, project: Path) -> None:
+    migrate(at_head, "revision", "-m", "beside v6", "--head", V5, "--splice", project=project)
+    # It has not run, so the next one cannot stand on it; beside it there is room.
+    [file] = _new_files(project)
+    name = file.name.split("_")[2]
+    finished = alembic_process(at_head, "revision", "-m", "above", "--head", name, project=project)
+    assert (finished.returncode, _new_files(project)) == (8, [file])
+    assert f"stand on {name}" in finished.stderr
+    finished = alembic_process(at_head, "revision", "-m", "above v6", "--head", HEAD, project=project)
+    assert (finished.returncode, len(_new_files(project))) == (0, 2)
+
+
+def test_with_two_heads_or_an_unknown_revision_nothing_is_written(at_head: str, project: Path) -> None:
+    planted = plant(project, "0000000000a1", "pass", after=V5)
+    finished = alembic_process(at_head, "revision", "-m", "v7", project=project)
+    assert (finished.returncode, _new_files(project)) == (7, [planted])
+    planted.unlink()
+    with scratch_database(at_head) as database:
+        query(database, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        finished = alembic_process(database, "revision", "-m", "v7", project=project)
+        assert (finished.returncode, _new_files(project)) == (6, [])
+
+
+def test_without_a_database_nothing_is_written(project: Path) -> None:
+    finished = alembic_process("unused", "revision", "-m", "v7", project=project, environment={"DB_PORT": "1"})
+    assert (finished.returncode, _new_files(project)) == (5, [])

@@ -170,3 +170,11 @@ def test_stamping_an_empty_database_closes_the_version_table_too(database: str) 
     assert revision(database) == HEAD
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         query(database, "DELETE FROM alembic_version", role="app")
+
+
+@pytest.mark.parametrize("table", ["alembic_version", "migration_log", "migration_backfill"])
+def test_the_app_can_read_the_migrators_tables_and_not_write_them(at_head: str, table: str) -> None:
+    query(at_head, f"SELECT FROM {table}", role="app")
+    for change in (f"DELETE FROM {table}", f"INSERT INTO {table} SELECT FROM posts", f"TRUNCATE {table}"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            query(at_head, change, role="app")

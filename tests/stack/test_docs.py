@@ -9,7 +9,14 @@ import pytest
 from tests.stack.conftest import REPOSITORY, Stack
 from tests.stack.test_failures import HEAD
 
-PAGES = ["README.md", "docs/operators.md", "docs/authors.md", "docs/panduan-migrasi.md"]
+PAGES = [
+    "README.md",
+    "docs/operators.md",
+    "docs/authors.md",
+    "docs/panduan-migrasi.md",
+    "docs/history-and-graph.md",
+    "docs/proof.md",
+]
 # Shown by the README, and run by other tests or by whoever runs this one: tests inside tests would never end.
 ELSEWHERE = {"make test", "make lint"}
 

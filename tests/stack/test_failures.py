@@ -123,7 +123,7 @@ CASES = {
     ),
     "bad SQL": Case(step_with_bad_sql, r'step badc0de00002 .* relation "no_such_table" does not exist', 3),
     "two heads": Case(two_heads, r"several heads.*badc0de00003, badc0de00004", 7),
-    "hangs on nothing": Case(step_that_hangs_on_nothing, r"can't locate revision badc0de0dead", 6),
+    "hangs on nothing": Case(step_that_hangs_on_nothing, r"can't locate revision badc0de0dead", 13),
     "ahead": Case(
         database_ahead_of_the_image, r"can't locate revision badc0de00006.*the image is older than the database", 6
     ),

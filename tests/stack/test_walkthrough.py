@@ -111,15 +111,15 @@ def test_the_same_by_make(walk: Walk) -> None:
     stack = walk.stack
     posts = walk.digest("id", "nama", "umur")
     assert HEAD in stack.make("current")
-    stack.make("downgrade", f"to={V1}")
+    stack.make("downgrade", f"to={V1}", "yes=1")
     assert stack.revision() == V1
     stack.make("upgrade", f"to={V2}")
     assert stack.revision() == V2
     stack.make("migrate", f"to={V4}")
     assert stack.revision() == V4
-    stack.make("rollback")
+    stack.make("rollback", "yes=1")
     assert stack.revision() == V3
-    stack.make("rollback", "to=-2")
+    stack.make("rollback", "to=-2", "yes=1")
     assert stack.revision() == V1
     assert stack.get("/readyz").json()["reason"] == "behind"
     assert stack.run("make", "check").returncode != 0

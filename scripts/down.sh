@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# usage: scripts/down.sh [--yes] REVISION
+#
+# Goes down to a revision (or by steps: -1). Says first what data that would lose, and then asks on a terminal for the
+# database's name to be typed; elsewhere goes ahead only with --yes, else exit 11. What would be lost is saved first.
+# Steps that lose nothing ask nothing.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+WOULD_LOSE_DATA=11
+
+_main() {
+  local yes='' losses status=0
+  if [[ ${1:-} == --yes ]]; then
+    yes=1
+    shift
+  fi
+  losses=$(docker compose --progress quiet run --rm -T migrate alembic losses "$1" </dev/null) || status=$?
+  case $status in
+    0) ;;
+    "$WOULD_LOSE_DATA")
+      say "$losses"
+      [[ -n $yes ]] || _ask
+      ;;
+    *) exit "$status" ;;
+  esac
+  docker compose run --rm migrate alembic downgrade "$1"
+}
+
+_ask() {
+  local database answer
+  database=$(setting DB_NAME tangga)
+  [[ -t 0 ]] || _refuse 'this would lose data, and there is no terminal to ask on; nothing was changed' 'add yes=1: it is saved first, and make restore-data puts it back after the next upgrade'
+  read -r -p "It is saved first. Type the database's name ($database) to go on: " answer
+  [[ $answer == "$database" ]] || _refuse 'nothing was changed' 'type the name exactly, or add yes=1'
+}
+
+_refuse() {
+  (die "$@") || exit "$WOULD_LOSE_DATA"
+}
+
+_main "$@"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# usage: scripts/under-load.sh [POSTS] [--rate N] [--hold SECONDS] [--json FILE] [--plot FILE]
+#
+# Runs migrations under live traffic, each operation in its safe form and in its naive one, on a stack of its own that is
+# removed at the end; prints a table and exits with 1 if a safe form harmed a request. Needs what the stack tests need.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+_main() {
+  scripts/venv.sh
+  exec .venv/bin/python -m tests.load.under_load --plot docs/under-load.svg "$@"
+}
+
+_main "$@"

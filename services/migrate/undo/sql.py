@@ -1,0 +1,20 @@
+"""Statements whose names come from the catalogue: they may hold any character, so nothing in them is a parameter."""
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+
+def execute(connection: Connection, statement: str) -> int:
+    """Run a statement as it is and return the number of rows that it touched."""
+    return connection.exec_driver_sql(statement.replace("%", "%%")).rowcount
+
+
+def one(connection: Connection, statement: str) -> Any:
+    """Run a query as it is and return its one value."""
+    return connection.exec_driver_sql(statement.replace("%", "%%")).scalar()
+
+
+def row(connection: Connection, statement: str) -> Any:
+    """Run a query as it is and return its one row."""
+    return connection.exec_driver_sql(statement.replace("%", "%%")).one()

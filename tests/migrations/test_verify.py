@@ -1,0 +1,310 @@
+"""`alembic verify`: the six steps pass; each planted fault is found, and named with its step."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.migrate import verify
+from services.migrate.exits import FINDINGS
+from services.migrate.runs import Runs
+from tests.databases import alembic_process, query
+from tests.migrations.proving import scratch, settings
+from tests.migrations.staircase import HEAD, REVISIONS, V6, edit, plant
+
+
+def _report(project: Path, start: str | None = "plant0000001", rows: int = 20) -> verify.Report:
+    return verify.verify(Runs(str(project / "alembic.ini")), settings(), rows, start)
+
+
+def _texts(report: verify.Report) -> list[str]:
+    return [finding.text for finding in report.findings if not finding.text.startswith("models: ")]
+
+
+def _planted(project: Path, upgrade: str, downgrade: str = "pass", header: str = "") -> Path:
+    file = plant(project, "plant0000001", "pass", downgrade="pass")
+    body = f"def upgrade() -> None:\n    {upgrade}\ndef downgrade() -> None:\n    {downgrade}\n"
+    file.write_text(file.read_text().partition("def upgrade")[0] + header + "\n" + body)
+    return file
+
+
+def test_the_six_steps_pass_and_are_timed() -> None:
+    report = verify.verify(Runs(), settings())
+    assert (report.findings, report.notes) == ([], [])
+    assert [timing.revision for timing in report.timings] == REVISIONS
+    assert all(timing.up and timing.down for timing in report.timings)
+
+
+TRIGGER = """op.execute('''
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION touch()
+''')"""
+
+# name -> (upgrade, downgrade, what is said)
+FAULTS: dict[str, tuple[str, str, list[str]]] = {
+    "forgotten drop": (
+        'op.create_table("tags", sa.Column("id", sa.Integer(), primary_key=True))',
+        "pass",
+        [
+            "after down, table tags: extra",
+            'up fails the second time: relation "tags" already exists',
+        ],
+    ),
+    "forgotten index": (
+        'op.execute("CREATE INDEX IF NOT EXISTS ix_votes_post_id ON votes (post_id)")',
+        "pass",
+        [
+            "after down, index votes.ix_votes_post_id: extra "
+            "(CREATE INDEX ix_votes_post_id ON public.votes USING btree (post_id);)"
+        ],
+    ),
+    "leftover enum type": (
+        'op.create_table("days", sa.Column("mood", sa.Enum("sad", "happy", name="mood")))',
+        'op.drop_table("days")',
+        [
+            "after down, type mood: extra (CREATE TYPE public.mood AS ENUM ( 'sad', 'happy' ); "
+            "ALTER TYPE public.mood OWNER TO tangga_owner;)",
+        ],
+    ),
+    "leftover function and trigger": (
+        TRIGGER.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION").replace(
+            "CREATE TRIGGER", "CREATE OR REPLACE TRIGGER"
+        ),
+        "pass",
+        [
+            "after down, function touch(): extra (CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RETURN NEW; END $$; ALTER FUNCTION public.touch() OWNER TO tangga_owner;)",
+            "after down, trigger posts.touch: extra (CREATE TRIGGER touch BEFORE INSERT ON public.posts FOR EACH ROW "
+            "EXECUTE FUNCTION public.touch();)",
+        ],
+    ),
+    "leftover comment": (
+        "op.execute(\"COMMENT ON COLUMN posts.nama IS 'full name'\")",
+        "pass",
+        ["after down, comment on column posts.nama: extra (COMMENT ON COLUMN public.posts.nama IS 'full name';)"],
+    ),
+    "leftover grant": (
+        'op.execute("GRANT SELECT ON posts TO PUBLIC")',
+        "pass",
+        ["after down, grant on table posts: nothing -> GRANT SELECT ON TABLE public.posts TO PUBLIC;"],
+    ),
+    "leftover sequence": (
+        'op.execute("CREATE SEQUENCE IF NOT EXISTS tickets")',
+        "pass",
+        [
+            "after down, sequence tickets: extra (CREATE SEQUENCE public.tickets START WITH 1 INCREMENT BY 1 "
+            "NO MINVALUE NO MAXVALUE CACHE 1; ALTER SEQUENCE public.tickets OWNER TO tangga_owner;)"
+        ],
+    ),
+    "lost server default": (
+        'op.alter_column("posts", "published", server_default=sa.false())',
+        'op.alter_column("posts", "published", server_default=None)',
+        ["after down, column posts.published: boolean DEFAULT true NOT NULL -> boolean NOT NULL"],
+    ),
+    "lost column data": (
+        'op.drop_column("posts", "no_hp")',
+        'op.add_column("posts", sa.Column("no_hp", sa.String()))',
+        ["after up and down, values that were there before: posts.no_hp: 17 rows changed"],
+    ),
+    "column renamed by drop and add": (
+        'op.add_column("posts", sa.Column("name", sa.String(), server_default="")); op.drop_column("posts", "nama")',
+        'op.add_column("posts", sa.Column("nama", sa.String(), server_default="", nullable=False));'
+        'op.alter_column("posts", "nama", server_default=None); op.drop_column("posts", "name")',
+        ["after up and down, values that were there before: posts.nama: 20 rows changed"],
+    ),
+    "lossy UPDATE": (
+        'op.execute("UPDATE posts SET nama = lower(nama)")',
+        "pass",
+        ["after up, values that were there before: posts.nama: 20 rows changed"],
+    ),
+    "trimmed": (
+        'op.execute("UPDATE posts SET alamat = trim(alamat)")',
+        "pass",
+        ["after up, values that were there before: posts.alamat: 13 rows changed"],
+    ),
+    "filled nulls": (
+        "op.execute(\"UPDATE posts SET no_hp = '' WHERE no_hp IS NULL\")",
+        "pass",
+        ["after up, values that were there before: posts.no_hp: 3 rows changed"],
+    ),
+    "deleted rows": (
+        'op.execute("DELETE FROM votes WHERE post_id % 2 = 0")',
+        "pass",
+        ["after up, values that were there before: votes: 10 rows gone"],
+    ),
+    "rows left behind": (
+        "op.execute(\"INSERT INTO users (email, password) VALUES ('a', '!') ON CONFLICT DO NOTHING\")",
+        "pass",
+        ["after up and down, values that were there before: users: 1 row more than before"],
+    ),
+    "narrowed type": (
+        'op.alter_column("posts", "created_at", type_=sa.Date(), postgresql_using="created_at::date")',
+        'op.alter_column("posts", "created_at", type_=sa.DateTime(timezone=True))',
+        ["after up, values that were there before: posts.created_at: 20 rows changed"],
+    ),
+    "broken downgrade": (
+        'op.execute("CREATE INDEX ix_votes_post_id ON votes (post_id)")',
+        'op.drop_index("ix_votes_post")',
+        ['down fails: index "ix_votes_post" does not exist'],
+    ),
+    "up that works only once": (
+        'op.execute("UPDATE posts SET umur = umur"); op.execute("CREATE TYPE mood AS ENUM ()")',
+        "pass",
+        [
+            "after down, type mood: extra (CREATE TYPE public.mood AS ENUM ( ); "
+            "ALTER TYPE public.mood OWNER TO tangga_owner;)",
+            'up fails the second time: type "mood" already exists',
+        ],
+    ),
+    "NOT NULL without a value for old rows": (
+        'op.add_column("posts", sa.Column("judul", sa.String(), nullable=False))',
+        'op.drop_column("posts", "judul")',
+        ['up fails: column "judul" of relation "posts" contains null values; the steps after it were not tried'],
+    ),
+    "printed SQL that does less": (
+        'op.get_context().as_sql or op.execute("CREATE INDEX ix_votes_post_id ON votes (post_id)")',
+        'op.execute("DROP INDEX ix_votes_post_id")',
+        [
+            "the SQL that --sql prints does something else: index votes.ix_votes_post_id: missing "
+            "(CREATE INDEX ix_votes_post_id ON public.votes USING btree (post_id);)"
+        ],
+    ),
+    "printed SQL that fails": (
+        'op.execute("SELECT nosuch" if op.get_context().as_sql else "SELECT 1")',
+        "pass",
+        ['the SQL that --sql prints fails: column "nosuch" does not exist'],
+    ),
+    "second up that does less": (
+        "op.execute('''DO $$ BEGIN IF (SELECT count(*) FROM migration_log WHERE revision = 'plant0000001') = 0 THEN"
+        " CREATE INDEX ix_votes_post_id ON votes (post_id); END IF; END $$''')",
+        'op.execute("DROP INDEX IF EXISTS ix_votes_post_id")',
+        [
+            "after the second up, index votes.ix_votes_post_id: missing "
+            "(CREATE INDEX ix_votes_post_id ON public.votes USING btree (post_id);)"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found_and_named(project: Path, name: str) -> None:
+    upgrade, downgrade, expected = FAULTS[name]
+    file = _planted(project, upgrade.replace("\n", " "), downgrade)
+    report = _report(project)
+    found = _texts(report)
+    assert [text for text in found if text in expected] == expected, found
+    for finding in report.findings:
+        if finding.text in expected:
+            assert (finding.revision, finding.file) == ("plant0000001", f"migrations/versions/{file.name}")
+
+
+def test_nothing_else_is_found_where_one_thing_is_wrong(project: Path) -> None:
+    upgrade, downgrade, expected = FAULTS["lossy UPDATE"]
+    _planted(project, upgrade, downgrade)
+    assert [finding.text for finding in _report(project).findings] == expected
+
+
+def test_drift_from_the_models_is_found(project: Path) -> None:
+    _planted(project, 'op.add_column("posts", sa.Column("extra", sa.Integer()))', 'op.drop_column("posts", "extra")')
+    assert [finding.text for finding in _report(project).findings] == [
+        "models: column posts.extra: in the schema, not in the models"
+    ]
+
+
+def test_a_sequence_narrower_than_its_column_is_found(project: Path) -> None:
+    _planted(
+        project,
+        'op.alter_column("users", "id", type_=sa.BigInteger())',
+        'op.alter_column("users", "id", type_=sa.Integer())',
+    )
+    assert _texts(_report(project)) == [
+        "sequence users_id_seq (narrower than its column users.id): integer, the column is bigint"
+    ]
+
+
+def test_what_a_step_declares_is_excepted(project: Path) -> None:
+    upgrade, downgrade, _ = FAULTS["lossy UPDATE"]
+    _planted(
+        project, upgrade, downgrade, 'changes_data = {"posts.nama": "names are compared without case from now on"}'
+    )
+    assert _report(project).findings == []
+
+
+def test_an_irreversible_step_is_not_taken_back_and_said(project: Path) -> None:
+    file = _planted(project, 'op.execute("DELETE FROM votes")', 'raise NotImplementedError("votes are gone")')
+    header = 'irreversible = "the votes are gone"\nchanges_data = {"votes": "so it is meant"}\n'
+    edit(file, "def upgrade", f"{header}def upgrade")
+    report = _report(project)
+    assert report.findings == []
+    assert report.notes == ["plant0000001 is irreversible, so it was not taken back: the votes are gone"]
+    assert [timing.down for timing in report.timings] == [None]
+
+
+def test_a_step_that_cannot_be_printed_is_said_and_no_fault(project: Path) -> None:
+    _planted(project, 'op.get_bind().execute(sa.text("SELECT 1")).scalar_one()', "pass")
+    report = _report(project)
+    assert report.findings == []
+    assert len(report.notes) == 1
+    assert report.notes[0].startswith("plant0000001 cannot be printed as SQL: ")
+
+
+def test_the_steps_after_a_faulty_one_are_proven_too(project: Path) -> None:
+    _planted(project, 'op.create_index("ix_a", "votes", ["post_id"])', 'op.drop_index("nosuch")')
+    plant(
+        project,
+        "plant0000002",
+        'op.create_index("ix_b", "posts", ["nama"])',
+        after="plant0000001",
+        downgrade='op.drop_index("nosuch_b")',
+    )
+    report = _report(project)
+    assert [(finding.revision, finding.text) for finding in report.findings if finding.revision] == [
+        ("plant0000001", 'down fails: index "nosuch" does not exist'),
+        ("plant0000002", 'down fails: index "nosuch_b" does not exist'),
+    ]
+
+
+def test_a_concurrent_index_is_proven_both_ways(project: Path) -> None:
+    file = _planted(project, "pass", "pass")
+    text = file.read_text().partition("def upgrade")[0]
+    concurrently = "    with op.get_context().autocommit_block():\n        "
+    file.write_text(
+        f"{text}def upgrade() -> None:\n{concurrently}"
+        'op.create_index("ix_a", "votes", ["post_id"], postgresql_concurrently=True)\n'
+        f"def downgrade() -> None:\n{concurrently}"
+        'op.drop_index("ix_a", table_name="votes", postgresql_concurrently=True)\n'
+    )
+    assert _texts(_report(project)) == []
+
+
+def test_the_command_prints_a_table_and_ends_with_its_own_code(project: Path, database: str) -> None:
+    clean = alembic_process(database, "verify", "--rows", "10")
+    assert clean.returncode == 0, clean.stderr
+    lines = clean.stdout.splitlines()
+    assert lines[0].split() == ["step", "message", "up", "down"]
+    assert [line.split()[0] for line in lines[1:7]] == REVISIONS
+    assert lines[7].startswith("6 steps with 10 rows a table in ")
+    assert lines[8:] == ["verified: up, down and up again, printed SQL, models"]
+    file = _planted(project, *FAULTS["leftover sequence"][:2])
+    faulty = alembic_process(database, "verify", "--from", V6, "--json", project=project)
+    assert (faulty.returncode, faulty.stderr.partition("\n")[0]) == (FINDINGS, "error: verify: 1 fault")
+    page = json.loads(faulty.stdout)
+    assert page["findings"] == [
+        {
+            "revision": "plant0000001",
+            "file": f"migrations/versions/{file.name}",
+            "text": FAULTS["leftover sequence"][2][0],
+        }
+    ]
+    assert [timing["revision"] for timing in page["timings"]] == [HEAD, "plant0000001"]
+
+
+def test_nothing_is_left_on_the_scratch_server_and_the_live_database_is_not_touched(database: str) -> None:
+    def databases() -> set[str]:
+        return {name for [name] in query("postgres", "SELECT datname FROM pg_database", role="superuser")}
+
+    with scratch().database():
+        made = databases()
+    verify.verify(Runs(), settings(database), 1)
+    assert not {name for name in databases() - made if name.startswith("scratch_") and name in made}
+    assert query(database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
