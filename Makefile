@@ -121,8 +121,8 @@ check: .image .tools ## at head, models equal to schema, schema equal to the ste
 	@$(migrate) current --check-heads && scripts/proof.sh drift
 
 .PHONY: migration-lint
-migration-lint: .tools ## [json=1] find steps that would hurt
-	@$(in_tools) alembic lint $(if $(json),--json)
+migration-lint: .tools ## [json=1] find steps that would hurt; asks the database too, if it is up
+	@$(in_tools) alembic lint $(if $(json),--json) $$([[ -z $$(docker compose ps --quiet --status running db) ]] || echo --database)
 
 .PHONY: verify
 verify: .tools ## [rows=100] every step down and up again on a scratch database, with rows

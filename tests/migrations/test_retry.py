@@ -267,3 +267,12 @@ def test_the_printed_script_does_so_too(copy: str, project: Path) -> None:
     query(copy, printed.stdout)
     assert query(copy, "SELECT * FROM shown_1") == [("77ms", "2h")]
     assert query(copy, "SELECT * FROM shown_2") == [("1s", "15min")]
+
+
+def test_the_owner_outwaits_no_autovacuum(database: str) -> None:
+    # The server ends an autovacuum that is in the way when somebody has waited for deadlock_timeout; a step that gives
+    # up before that would give way to every one of them.
+    milliseconds = "SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'"
+    [(usual,)], [(owners,)] = query(database, milliseconds, role="app"), query(database, milliseconds)
+    lock_timeout = 1000 * MigrateSettings.model_fields["migrate_lock_timeout"].default
+    assert owners < lock_timeout <= usual
