@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-_NOISE = ("Context impl", "Will assume transactional DDL", "Generating static SQL")
+_NOISE = ("Context impl", "Will assume", "Generating static SQL")
 
 
 def to_stderr() -> None:
