@@ -40,7 +40,8 @@ def run_offline(settings: MigrateSettings) -> None:
 def run_on(connection: Connection, settings: MigrateSettings) -> None:
     """Run the command on somebody's scratch database: nobody else is there to be protected."""
     steps = Steps(settings)
-    steps.run(connection, **options(steps))
+    with journal.recorded(steps, connection):
+        steps.run(connection, **options(steps))
 
 
 def run_online(settings: MigrateSettings) -> None:
@@ -59,7 +60,7 @@ def run_online(settings: MigrateSettings) -> None:
 
 def run_left(steps: Steps, engine: Engine) -> None:
     """Run the steps that are left, then finish what an earlier upgrade, killed, has not."""
-    with engine.connect() as connection, steps.watched(connection):
+    with engine.connect() as connection, steps.watched(connection), journal.recorded(steps, connection):
         steps.run(connection, **options(steps))
         if authoring.is_upgrade(context.config):
             constraints.validate_unfinished(context.get_context(), context.script)

@@ -6,14 +6,17 @@ too, written afterwards. The app can read the table (default privileges), not wr
 
 import hashlib
 import logging
+import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo, RevisionStep
 from alembic.script import Script
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -30,42 +33,75 @@ VALUES (:revision, :direction, :outcome, clock_timestamp() - :seconds * interval
 """)
 # Compiled once: hundreds of steps in a row should not notice.
 _INSERT_COMPILED = str(_INSERT.compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
+_OF_A_STEP = re.compile("(INSERT INTO|UPDATE|DELETE FROM) alembic_version ")
 
 
 def checksum(file: str | Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with open(file, "rb") as content:  # noqa: PTH123 - hundreds of steps in a row should not notice
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        return hashlib.sha256(content.read()).hexdigest()
+
+
+@contextmanager
+def recorded(steps: Steps, connection: Connection) -> Iterator[None]:
+    """Write a row for each step that runs on the connection in the body, in the step's transaction.
+
+    It travels in one message with Alembic's own statement on alembic_version, the last of each step, and before it, so
+    that the row count that Alembic looks at is that of its own.
+    """
+    written: RevisionStep | None = None
+
+    def before(
+        _: Connection, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> tuple[str, Any]:
+        nonlocal written
+        step = steps.current
+        # A merge of branches has several such statements: the first is enough.
+        if step is None or step is written or not _OF_A_STEP.match(statement):
+            return statement, parameters
+        written = step
+        bookkeeping.prepare(context.get_context())
+        row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
+        insert = cursor.mogrify(_INSERT_COMPILED, row).decode().replace("%", "%%")
+        return f"{insert};\n{statement}", parameters
+
+    event.listen(connection, "before_cursor_execute", before, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(connection, "before_cursor_execute", before)
 
 
 def record(steps: Steps) -> Any:
-    """Return Alembic's on_version_apply hook that writes a row for the step, in its transaction."""
+    """Return Alembic's on_version_apply hook that writes the rows that `recorded` does not: of stamps, and offline."""
 
     def hook(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]) -> None:
         del heads, run_args
+        if not (step.is_stamp or ctx.as_sql):
+            return
         bookkeeping.prepare(ctx)
-        # A stamp has no step of ours, and may pass several revisions at once.
-        seconds = 0.0 if step.is_stamp or ctx.as_sql else time.monotonic() - steps.started
-        direction = "stamp" if step.is_stamp else "up" if step.is_upgrade else "down"
-        for revision in step.up_revisions:
+        for revision in step.up_revisions:  # a stamp may pass several at once
             assert isinstance(revision, Script)
-            row = {
-                "revision": revision.revision,
-                "direction": direction,
-                "outcome": "done",
-                "seconds": round(seconds, 3),
-                "checksum": checksum(revision.path),
-                "version": steps.settings.tag,
-                "error": None,
-            }
-            if ctx.as_sql or ctx.connection is None:
-                ctx.impl.execute(_INSERT.bindparams(**row))
-            else:
-                cursor = ctx.connection.connection.cursor()
-                cursor.execute(_INSERT_COMPILED, row)
-                cursor.close()
+            direction = "stamp" if step.is_stamp else _direction(step)
+            ctx.impl.execute(_INSERT.bindparams(**_row(steps, revision, direction)))
 
     return hook
+
+
+def _direction(step: MigrationInfo | RevisionStep) -> str:
+    return "up" if step.is_upgrade else "down"
+
+
+def _row(steps: Steps, revision: Script, direction: str, seconds: float = 0.0) -> dict[str, Any]:
+    return {
+        "revision": revision.revision,
+        "direction": direction,
+        "outcome": "done",
+        "seconds": round(seconds, 3),
+        "checksum": checksum(revision.path),
+        "version": steps.settings.tag,
+        "error": None,
+    }
 
 
 def record_failure(steps: Steps, error: str) -> None:
@@ -81,16 +117,7 @@ def record_failure(steps: Steps, error: str) -> None:
         with engine.begin() as connection:
             if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
                 return
-            connection.execute(
-                _INSERT.bindparams(
-                    revision=step.revision.revision,
-                    direction="up" if step.is_upgrade else "down",
-                    outcome="failed",
-                    seconds=round(time.monotonic() - steps.started, 3),
-                    checksum=checksum(step.revision.path),
-                    version=steps.settings.tag,
-                    error=error,
-                )
-            )
+            row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
+            connection.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
     except DBAPIError as problem:
         logger.warning("the failure could not be noted in migration_log: %s", str(problem.orig).strip())

@@ -25,10 +25,10 @@ def nothing_to_do(arguments: Sequence[str]) -> bool:
     """Tell whether `alembic <arguments>` is an upgrade to head that has nothing to do; if so, say it on stderr."""
     if list(arguments) not in (["upgrade", "head"], ["upgrade", "heads"]):
         return False
-    heads = heads_of_files(_FOLDER)
-    if len(heads) != 1 or _database() != [*heads]:
+    found = _database()  # first: where there is none, or two, the files need not be read
+    if found is None or len(found) != 1 or found != heads_of_files(_FOLDER):
         return False
-    sys.stderr.write(f"migrate: the database is at {heads[0]} (head): nothing to do\n")
+    sys.stderr.write(f"migrate: the database is at {found[0]} (head): nothing to do\n")
     return True
 
 
