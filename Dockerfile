@@ -1,4 +1,4 @@
-# base → deps → runtime (what ships) → tools (what authors use) → test
+# base → deps → runtime (what ships) → tools (what authors use) → test, bench
 # `make up` names the base image; the default is the official one.
 ARG PYTHON_IMAGE=python:3.13.9-slim-trixie
 
@@ -43,6 +43,17 @@ FROM runtime AS tools
 COPY --from=deps-dev /opt/venv /opt/venv
 COPY pyproject.toml ./
 ENV HOME=/tmp RUFF_CACHE_DIR=/tmp/ruff MYPY_CACHE_DIR=/tmp/mypy
+
+FROM tools AS bench
+# The load generator of make bench, and the apps that it compares the API with.
+USER 0:0
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends wrk && rm -rf /var/lib/apt/lists/*
+COPY tests/load tests/load
+RUN python3 -m compileall -q tests/load
+USER 10001:10001
 
 FROM tools AS test
 COPY . ./

@@ -14,7 +14,9 @@ override at := $(value at)
 override ref := $(value ref)
 override rows := $(value rows)
 override page := $(value page)
-export m to from r s f at ref rows page
+override rounds := $(value rounds)
+override minutes := $(value minutes)
+export m to from r s f at ref rows page rounds minutes
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -158,6 +160,7 @@ squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
+	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
 	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
@@ -181,6 +184,14 @@ test-unit test-api test-migrations: test-%:
 .PHONY: under-load
 under-load: .ready ## [rows=1000000] migrations under live traffic, safe and naive, with a plot
 	@scripts/under-load.sh "$${rows:-1000000}"
+
+.PHONY: bench
+bench: .ready ## [rounds=5] [quick=1] [svg=1] the API's speed beside a tutorial-style baseline's
+	@scripts/bench.sh --rounds "$${rounds:-5}" $(if $(quick),--quick) $(if $(svg),--svg docs/performance.svg --markdown docs/performance.md)
+
+.PHONY: loadtest
+loadtest: .ready ## [minutes=10] [kill=1] mixed traffic for a set time; kills the database in the middle, and counts
+	@scripts/loadtest.sh --minutes "$${minutes:-10}" $(if $(filter 0,$(kill)),--no-kill)
 
 .PHONY: test-stack
 test-stack: ## the real stack, from outside

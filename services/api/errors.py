@@ -1,21 +1,24 @@
 """One base error, one JSON shape (RFC 9457 problem details), and what each constraint means to a client."""
 
 import logging
-from collections.abc import Mapping
-from http import HTTPStatus
 
 import psycopg2.errors
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from services.api.auth.token import bearer_user_id, needs_bearer
-from services.api.problem import Problem
+from services.api.problem import INVALID, Problem, answer
 
 logger = logging.getLogger("tangga.api")
+
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 # Constraint name -> answer. The database decides, in one statement: no check-then-insert, so no race.
 CONSTRAINT_PROBLEMS = {
@@ -25,82 +28,97 @@ CONSTRAINT_PROBLEMS = {
     # A signed token outlives its user; the foreign key notices.
     "post_users_fk": Problem.unauthorized(),
     "fk_votes_user_id_users": Problem.unauthorized(),
+    "fk_idempotency_keys_user_id_users": Problem.unauthorized(),
 }
 
 
-def _answer(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, errors: list[dict[str, object]] | None = None
-) -> JSONResponse:
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
-    if errors is not None:
-        body["errors"] = errors
-    return JSONResponse(body, status, dict(headers or {}), media_type="application/problem+json")
-
-
 def _unavailable() -> JSONResponse:
-    return _answer(503, "The database cannot be reached right now. Try again shortly.", {"Retry-After": "1"})
+    return answer(503, "The database cannot be reached right now. Try again shortly.", {"Retry-After": "1"})
 
 
-def _on_problem(_request: Request, problem: Exception) -> JSONResponse:
+# Handlers are `async def`: one that is not would wait for a thread, and there may be none when errors are many.
+
+
+async def _on_problem(_request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, Problem)
-    return _answer(problem.status, problem.detail, problem.headers)
+    return answer(problem.status, problem.detail, problem.headers)
 
 
-def _on_http(request: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     # FastAPI's answer to a body that cannot even be parsed (nested too deep, a number too long): invalid like others.
     if error.status_code == 400:
-        return _invalid(request, [{"loc": ["body"], "msg": str(error.detail), "type": "unparsable"}])
-    return _answer(error.status_code, str(error.detail), error.headers)
+        return _refused(request, 422, INVALID, [{"loc": ["body"], "msg": str(error.detail), "type": "unparsable"}])
+    if error.status_code == 404:
+        return answer(404, "There is nothing at this path.")
+    if error.status_code == 405:
+        allowed = ", ".join(_methods(request))
+        return answer(405, f"This path answers to: {allowed}.", {"Allow": allowed})
+    return answer(error.status_code, str(error.detail), error.headers)
 
 
-def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes with this path; Starlette would name only those of the first."""
+    contexts = [c for c in iter_route_contexts(request.app.routes) if isinstance(c.original_route, Route)]
+    matching = [c for c in contexts if c.path_regex.match(request.scope["path"])]
+    return sorted({method for context in matching for method in context.methods or ()})
+
+
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if _has_another_content_type(request, error.body):
+        return _refused(request, 415, "The body's Content-Type is not one that this route reads.")
     # The input is left out: it may hold a password, or something that JSON cannot carry back (a lone surrogate).
-    return _invalid(request, [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()])
+    errors = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+    return _refused(request, 422, INVALID, errors)
 
 
-def _invalid(request: Request, errors: list[dict[str, object]]) -> JSONResponse:
+def _has_another_content_type(request: Request, body: object) -> bool:
+    """Tell whether FastAPI left the body unread because of its type: as bytes, or as a form without fields."""
+    if isinstance(body, FormData):
+        return not request.headers.get("content-type", _FORMS[0]).lower().startswith(_FORMS)
+    return isinstance(body, bytes)
+
+
+def _refused(request: Request, status: int, detail: str, errors: list[dict[str, object]] | None = None) -> JSONResponse:
     # FastAPI parses the body before it looks at dependencies; who is not logged in must hear that first.
     if needs_bearer(request):
         try:
             bearer_user_id(request)
         except Problem as problem:
-            return _on_problem(request, problem)
-    return _answer(422, "The request does not have the expected form.", errors=errors)
+            return answer(problem.status, problem.detail, problem.headers)
+    return answer(status, detail, errors=errors)
 
 
-def _on_integrity(_request: Request, error: Exception) -> JSONResponse:
+async def _on_integrity(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, IntegrityError)
     diagnostics = getattr(error.orig, "diag", None)
     problem = CONSTRAINT_PROBLEMS.get(getattr(diagnostics, "constraint_name", None) or "")
     if problem is None:
-        raise error
-    return _answer(problem.status, problem.detail, problem.headers)
+        return await on_bug(request, error)
+    return answer(problem.status, problem.detail, problem.headers)
 
 
-def _on_database(_request: Request, error: Exception) -> JSONResponse:
+async def _on_database(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)
     # QueryCanceled is our own statement_timeout; the database is there, but it did not finish in time.
     if isinstance(error.orig, psycopg2.errors.QueryCanceled | psycopg2.errors.LockNotAvailable):
-        return _answer(504, "The database did not answer in time.")
+        return answer(504, "The database did not answer in time.")
     if error.connection_invalidated or isinstance(error.orig, psycopg2.OperationalError | psycopg2.InterfaceError):
+        about = {"reason": str(error.orig).strip(), "request_id": request.state.request_id}
+        logger.warning("database_unreachable", extra=about)
         return _unavailable()
-    raise error
+    return await on_bug(request, error)
 
 
-def _on_pool_timeout(_request: Request, _error: Exception) -> JSONResponse:
+async def _on_pool_timeout(_request: Request, _error: Exception) -> JSONResponse:
     return _unavailable()
 
 
-def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("unhandled_error %s %s", request.method, request.url.path, exc_info=error)
-    return _answer(500, "Something went wrong on our side. It has been logged.")
+async def on_bug(request: Request, error: Exception) -> JSONResponse:
+    """Log an error that nobody foresaw, and answer 500 without its cause."""
+    logger.error("unhandled_error", exc_info=error, extra={"request_id": request.state.request_id})
+    return answer(500, "Something went wrong on our side. It has been logged.")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -111,4 +129,5 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(IntegrityError, _on_integrity)
     app.add_exception_handler(DBAPIError, _on_database)
     app.add_exception_handler(PoolTimeoutError, _on_pool_timeout)
-    app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(TimeoutError, _on_pool_timeout)  # of Database.run
+    app.add_exception_handler(Exception, on_bug)

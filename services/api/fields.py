@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, EmailStr, Field
+
+LARGEST_INTEGER = 2**31 - 1  # PostgreSQL's integer
 
 
 def _no_nul(text: str) -> str:
@@ -11,14 +13,33 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _address_alone(value: object) -> object:
+    # EmailStr would take "Ani <ani@example.com>" and drop the name.
+    if isinstance(value, str) and "<" in value:
+        raise ValueError("must be the address alone, without a name")
+    return value
+
+
+def _whole_number(value: object) -> object:
+    # In a path or a query everything is text, and int() would take " 1", "+1", "1.0" and "1_0": one row, many names.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("must consist of decimal digits")
+    # To JSON, 30.0 is the integer 30.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 # PostgreSQL's text types cannot hold a NUL byte; the length bounds what one row can cost.
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_no_nul)]
 OptionalText = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
 # One spelling of an address, so that one person has one account and logs in to the one that they registered.
-Email = Annotated[EmailStr, Field(max_length=320), AfterValidator(str.lower)]
+Email = Annotated[EmailStr, Field(max_length=320), BeforeValidator(_address_alone), AfterValidator(str.lower)]
+# Columns are 32 bits wide: what does not fit is refused here, not by the database.
+WholeNumber = BeforeValidator(_whole_number)
+Integer = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WholeNumber]
+RowId = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), WholeNumber]
 
 
 class Input(BaseModel):
-    """Base of request bodies: a field that nobody knows is an error, not a silence."""
+    """Base of request bodies: unknown fields and values of another JSON type ("30" or true for 30) are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)

@@ -1,9 +1,16 @@
 """gunicorn's settings. The environment may override the number of workers: WEB_CONCURRENCY."""
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
 
+from gunicorn import glogging  # type: ignore[import-untyped]
+
+from services.api.observe import budget, logs, metrics
 from services.api.settings import Settings
+
+_logger = logging.getLogger("tangga.gunicorn")
 
 
 def _cpu_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
@@ -23,7 +30,19 @@ def _cpu_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 # A wrong setting ends the master here, with a message and exit 2, instead of workers that die one after another.
-Settings.load()
+_settings = Settings.load()
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's own lines in the form of all others. Requests are logged by services/api/middleware/observe.py."""
+
+    def setup(self, cfg: Any) -> None:
+        """Hand everything to the handler that logs.set_up() makes."""
+        super().setup(cfg)
+        logs.set_up(_settings.log_format, _settings.log_level)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
 
 bind = "0.0.0.0:8000"
 worker_class = "asgi"
@@ -44,5 +63,46 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 - memory, not a shared folder on disk
 control_socket_disable = True
 # X-Forwarded-* is believed only from here; compose.prod.yaml names the proxy.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-accesslog = "-"
-access_log_format = '%(h)s "%(r)s" %(s)s %(B)s bytes %(D)s us'
+logger_class = Logger
+loglevel = _settings.log_level
+accesslog = None
+
+# Where workers keep their figures for /metrics; in memory, and gone with the container.
+_metrics = Path(f"/dev/shm/tangga-metrics-{os.getpid()}")  # noqa: S108
+
+
+def on_starting(_server: Any) -> None:
+    """Begin with empty figures: an ended container's files may still be there."""
+    metrics.make_folder(_metrics)
+
+
+def when_ready(server: Any) -> None:
+    """Say what is started, and in a process of its own, so that nobody waits for it, whether it fits the database."""
+    sizes = {"db_pool_size": _settings.db_pool_size, "api_replicas": _settings.api_replicas}
+    _logger.info("startup", extra={"workers": server.num_workers, **sizes})
+    if os.fork() == 0:
+        try:
+            budget.check(_settings, server.num_workers)
+        finally:
+            os._exit(0)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the new worker the first free place."""
+    taken = {other.place for other in server.WORKERS.values()}
+    worker.place = min(set(range(len(taken) + 1)) - taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Let the worker's figures be read by the others."""
+    metrics.share(_metrics, worker.place)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget what was true only of the worker that has ended."""
+    metrics.forget(_metrics, worker.place)
+
+
+def on_exit(_server: Any) -> None:
+    """Leave nothing behind."""
+    metrics.remove_folder(_metrics)

@@ -6,11 +6,17 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
+from services.api.auth.password import Hashing
 from services.api.auth.routes import router as log_in
+from services.api.db.database import Database
 from services.api.db.engine import make_engine
+from services.api.docs.routes import router as docs
 from services.api.errors import add_handlers
 from services.api.health.routes import router as health
 from services.api.health.schema import ExpectedSchema
+from services.api.middleware.limits import AdmissionLimit
+from services.api.middleware.observe import Observe, Observer
+from services.api.middleware.security import Security
 from services.api.posts.routes import router as posts
 from services.api.settings import Settings
 from services.api.users.routes import router as users
@@ -23,17 +29,32 @@ VERSION = "0.1.0"
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = Settings.load()
     app.state.settings = settings
-    app.state.engine = make_engine(settings)
+    app.state.database = Database(make_engine(settings), settings.db_pool_size, settings.db_statement_timeout + 5)
+    app.state.hashing = Hashing(settings.hash_threads, settings.hash_queue)
     app.state.expected_schema = ExpectedSchema()
     # As many threads as connections: one more would only wait for a connection, and time out under load.
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.db_pool_size
-    yield
-    app.state.engine.dispose()
+    async with Observer(settings, app.state.database.engine) as app.state.observer:
+        yield
+    app.state.hashing.close()
+    app.state.database.close()
 
 
-app = FastAPI(title="Tangga", version=VERSION, lifespan=_lifespan)
+app = FastAPI(
+    title="Tangga",
+    version=VERSION,
+    lifespan=_lifespan,
+    # Pages and document are ours (docs/routes.py): FastAPI's load their scripts from elsewhere.
+    openapi_url=None,
+    # /posts/ is not /posts, and is no redirect to a host that the client named.
+    redirect_slashes=False,
+    generate_unique_id_function=lambda route: route.name,
+)
+app.add_middleware(AdmissionLimit)
 add_handlers(app)
-for router in (health, log_in, users, posts, votes):
+app.add_middleware(Security)
+app.add_middleware(Observe)  # the last to be added is the outermost
+for router in (health, log_in, users, posts, votes, docs):
     app.include_router(router)
 
 

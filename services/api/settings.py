@@ -1,8 +1,9 @@
 """Settings from the environment, checked once at the start, so that a wrong one stops the program and names itself."""
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,7 +19,33 @@ def _not_placeholder(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _strong(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    # RFC 7518 section 3.2: a key for HS256 must be at least as long as the hash.
+    if len(text.encode()) < 32 or len(set(text)) < 10:
+        raise ValueError(
+            "is too weak: take at least 32 bytes of at least 10 different characters; python3 -c "
+            "'import secrets; print(secrets.token_hex(32))' prints a good one"
+        )
+    return key
+
+
+def _exact_origins(text: str) -> str:
+    origins = [origin.strip() for origin in text.split(",")] if text.strip() else []
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise ValueError(
+                "must be exact origins, comma-separated, such as https://app.example.org,http://localhost:5173: "
+                "scheme, host in lower case, port unless it is the scheme's own; no path, no slash at the end, never *"
+            )
+    return ",".join(origins)
+
+
+# auto: text for people on a terminal, JSON elsewhere.
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 Secret = Annotated[SecretStr, AfterValidator(_not_placeholder)]
+TokenKey = Annotated[Secret, AfterValidator(_strong)]
 
 
 class DatabaseSettings(BaseSettings):
@@ -94,9 +121,31 @@ class ScratchSettings(MigrateSettings):
 class Settings(DatabaseSettings):
     """Everything the API needs."""
 
-    # RFC 7518 section 3.2: a key for HS256 must be at least as long as the hash, 32 bytes.
-    token_key: Annotated[Secret, Field(min_length=32)]
+    token_key: TokenKey
+    # Signs nothing any more, but what it has signed is still good. Empty: there is none.
+    token_key_previous: Annotated[Secret, AfterValidator(lambda key: key and _strong(key))] = SecretStr("")
     token_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 60
+    # Failed log-ins in one window of so many seconds: of one account from one address, of one account from all
+    # addresses, of all accounts from one address.
+    login_attempts: Annotated[int, Field(ge=1)] = 10
+    login_attempts_per_account: Annotated[int, Field(ge=1)] = 100
+    login_attempts_per_address: Annotated[int, Field(ge=1)] = 100
+    login_attempts_window: Annotated[int, Field(ge=1, le=24 * 3600)] = 900
+    # Passwords hashed at the same time in one worker, each with 64 MiB, and how many more may wait for it.
+    hash_threads: Annotated[int, Field(ge=1, le=16)] = 1
+    hash_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
+    # How long an answer is kept for a request that comes again with its Idempotency-Key.
+    idempotency_hours: Annotated[int, Field(ge=1, le=30 * 24)] = 24
     # One thread and one connection belong together: a thread without a connection could only wait for one.
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     db_statement_timeout: Annotated[float, Field(gt=0)] = 10
+    # How many containers run the API: for the connection budget at the start (observe/budget.py).
+    api_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "info"
+    # Requests under way in one worker; past it, a quick 503.
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    # Bytes. The largest post that is valid takes 25 kB when every character is escaped.
+    body_limit: Annotated[int, Field(ge=32 * 1024, le=16 * 1024 * 1024)] = 65536
+    # Comma-separated, as the browser sends them: https://app.example.org,https://other.example.org:8443
+    cors_origins: Annotated[str, AfterValidator(_exact_origins)] = ""

@@ -15,6 +15,11 @@ from tests.api.support import POST, Person, serving
 from tests.databases import connect, migrate, run, scratch_database
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--contract-examples", default="100", help="test_contract.py: requests for each operation")
+    parser.addoption("--contract-seconds", help="test_contract.py: go on for that long")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "own_schema: holds only on the schema of the same release; make compat leaves it out"
@@ -40,7 +45,7 @@ def owner(database: str) -> Iterator[Connection]:
 
 @pytest.fixture(autouse=True)
 def _empty_tables(owner: Connection) -> None:
-    run(owner, "TRUNCATE users, posts, votes RESTART IDENTITY CASCADE")
+    run(owner, "TRUNCATE users, posts, votes, login_attempts RESTART IDENTITY CASCADE")
 
 
 @pytest.fixture(scope="session", autouse=True)

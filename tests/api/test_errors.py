@@ -58,7 +58,7 @@ def test_a_bug_is_500_without_its_cause_and_is_logged(database: str, caplog: pyt
         response = client.get("/fail")
     assert_problem(response, 500)
     assert "secret-9" not in response.text
-    assert [record.getMessage() for record in caplog.records] == ["unhandled_error GET /fail"]
+    assert [record.getMessage() for record in caplog.records] == ["unhandled_error"]
     assert "secret-9" in caplog.text
 
 
@@ -82,9 +82,9 @@ def test_every_constraint_that_becomes_an_answer_exists(database: str) -> None:
     }
     assert set(CONSTRAINT_PROBLEMS) <= existing
     migrators = {f"pk_{table}" for table in bookkeeping.TABLES}
-    assert existing - set(CONSTRAINT_PROBLEMS) <= {"pk_posts", "pk_users", "alembic_version_pkc"} | migrators | {
-        name for name in existing if name.startswith("pg_")
-    }
+    # These keys are database-made, or written with ON CONFLICT: a client never meets them.
+    unseen = {"pk_posts", "pk_users", "pk_login_attempts", "pk_idempotency_keys", "alembic_version_pkc"} | migrators
+    assert existing - set(CONSTRAINT_PROBLEMS) <= unseen | {name for name in existing if name.startswith("pg_")}
 
 
 @pytest.mark.parametrize("environment", [{"DB_PORT": "1"}, {"DB_PASS": "wrong"}, {"DB_NAME": "nowhere"}], ids=str)
@@ -114,14 +114,14 @@ def test_connections_that_died_are_replaced_before_a_request_notices(client: Tes
 def test_a_pool_that_is_used_up_is_503(database: str) -> None:
     with serving(database, DB_POOL_SIZE="1", DB_STATEMENT_TIMEOUT="0.2") as client:
         assert client.get("/posts").status_code == 200
-        with _app(client).state.engine.connect():
+        with _app(client).state.database.engine.connect():
             assert_problem(client.get("/posts"), 503)
         assert client.get("/posts").status_code == 200
 
 
 def test_a_query_that_takes_too_long_is_504(database: str) -> None:
     with serving(database, DB_STATEMENT_TIMEOUT="0.3") as client:
-        engine = _app(client).state.engine
+        engine = _app(client).state.database.engine
 
         def sleep(seconds: float) -> None:
             with engine.connect() as connection:

@@ -41,10 +41,12 @@ def test_the_root_says_what_this_is(client: TestClient) -> None:
 def test_at_head_the_service_is_ready(client: TestClient) -> None:
     response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
-    assert _metrics(client) == {
-        "tangga_database_up": "1.0",
+    facts = {name: value for name, value in _metrics(client).items() if "schema" in name or "revision" in name}
+    assert float(facts.pop("tangga_schema_age_seconds")) > 0
+    assert facts == {
         "tangga_schema_ready": "1.0",
         f'tangga_expected_revision{{revision="{HEAD}"}}': "1.0",
+        f'tangga_schema_revision{{revision="{HEAD}"}}': "1.0",
     }
 
 
@@ -65,6 +67,7 @@ def test_at_another_revision_it_is_not_and_says_why(
     assert revision in response.json()["detail"]
     assert HEAD in response.json()["detail"]
     assert (metrics["tangga_database_up"], metrics["tangga_schema_ready"]) == ("1.0", "0.0")
+    assert metrics[f'tangga_schema_revision{{revision="{revision}"}}'] == "1.0"
     assert client.get("/readyz").status_code == 200
 
 

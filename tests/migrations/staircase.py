@@ -24,9 +24,13 @@ STEPS = [
     Step("af786b740296", "v4 add foreign-key to posts table"),
     Step("b25a1c6f7e13", "v5 auto generate untuk vote"),
     Step("c1f0c6f0a5d2", "v6 tambah kolom no_hp"),
+    # Here the walkthrough ends; what follows is the API's.
+    Step("d2a7b1e94c38", "v7 tambah index votes.post_id"),
+    Step("5e90c3f7a861", "v8 buat tabel login_attempts"),
+    Step("a84f6d1be027", "v9 buat tabel idempotency_keys"),
 ]
-V1, V2, V3, V4, V5, V6 = REVISIONS = [step.revision for step in STEPS]
-HEAD = V6
+V1, V2, V3, V4, V5, V6, V7, V8, V9 = REVISIONS = [step.revision for step in STEPS]
+HEAD = V9
 
 _CATALOGUE = {
     "columns": """

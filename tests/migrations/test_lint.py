@@ -42,7 +42,7 @@ def test_an_unsafe_operation_is_found_and_its_safe_form_passes(seen: list[Seen],
 
 @pytest.fixture(scope="module")
 def grown(operations: Path) -> Iterator[str]:
-    """A database on which the operations can be tried: the six steps, what they need besides, and a row."""
+    """A database on which the operations can be tried: the steps, what they need besides, and a row."""
     with scratch_database() as database:
         migrate(database, "upgrade", HEAD, project=operations)
         add_user(database, "ani@example.com")
@@ -70,13 +70,13 @@ def _rules(project: Path, revision: str, direction: str | None = None) -> set[st
     return {one.rule for one in found if direction in (None, one.direction) and one.exception is None}
 
 
-def test_the_six_steps_have_no_finding_but_what_they_declare() -> None:
+def test_the_steps_have_no_finding_but_what_they_declare() -> None:
     found = _lint(PROJECT)
     assert [one for one in found if one.exception is None] == []
     assert {one.revision for one in found} <= set(REVISIONS)
 
 
-def test_without_their_exceptions_the_six_steps_have_findings(project: Path) -> None:
+def test_without_their_exceptions_the_steps_have_findings(project: Path) -> None:
     for file in (project / "migrations/versions").glob("*.py"):
         file.write_text(file.read_text().replace("lint_ignore =", "not_read ="))
     found = [(REVISIONS.index(one.revision) + 1, one.rule) for one in _lint(project) if one.exception is None]
@@ -93,6 +93,9 @@ def test_without_their_exceptions_the_six_steps_have_findings(project: Path) -> 
         (4, "new-required-column"),
         (4, "prefer-bigint-over-int"),
         (5, "prefer-bigint-over-int"),
+        (8, "prefer-bigint-over-int"),
+        (9, "prefer-bigint-over-int"),
+        (9, "prefer-bigint-over-smallint"),
     }
 
 
@@ -311,7 +314,7 @@ def test_the_command_for_a_person_and_for_a_program(project: Path) -> None:
         return finished.returncode, finished.stdout
 
     asked = "The database was not asked (--database): edited files and invalid indexes are not seen.\n"
-    assert lint() == (0, f"6 revisions: 0 findings, 12 exceptions with a reason\n{asked}")
+    assert lint() == (0, f"9 revisions: 0 findings, 15 exceptions with a reason\n{asked}")
     plant(project, "planted00001", 'op.drop_column("posts", "no_hp")')
     code, output = lint("head")
     assert code == FINDINGS
@@ -356,10 +359,10 @@ def test_a_database_tells_edited_files_and_invalid_indexes(at_head: str, project
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_posts_nama'::regclass",
             role="superuser",
         )
-        edit(next((project / "migrations/versions").glob(f"*_{HEAD}_*.py")), "v6", "V6")
+        edit(next((project / "migrations/versions").glob(f"*_{HEAD}_*.py")), "v9", "V9")
         assert lint(database) == (
             FINDINGS,
-            [("edited-after-applied", 6, HEAD), ("invalid-index", 5, "planted00001")],
+            [("edited-after-applied", 7, HEAD), ("invalid-index", 5, "planted00001")],
         )
     unreachable = alembic_process("unused", "lint", "--database", project=project, environment={"DB_PORT": "1"})
     assert unreachable.returncode == 5

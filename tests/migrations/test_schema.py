@@ -34,6 +34,30 @@ KEYS_VOTES = [
     ("votes", "fk_votes_user_id_users", "FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE", True),
     ("votes", "pk_votes", "PRIMARY KEY (user_id, post_id)", True),
 ]
+LOGIN_ATTEMPTS = [
+    ("login_attempts", "key", "bytea", True, None),
+    ("login_attempts", "failures", "integer", True, None),
+    ("login_attempts", "expires_at", "timestamp with time zone", True, None),
+]
+PK_LOGIN_ATTEMPTS = ("login_attempts", "pk_login_attempts", "PRIMARY KEY (key)", True)
+IDEMPOTENCY_KEYS = [
+    ("idempotency_keys", "user_id", "integer", True, None),
+    ("idempotency_keys", "key", "character varying", True, None),
+    ("idempotency_keys", "request", "bytea", True, None),
+    ("idempotency_keys", "expires_at", "timestamp with time zone", True, None),
+    ("idempotency_keys", "status", "smallint", False, None),
+    ("idempotency_keys", "headers", "jsonb", False, None),
+    ("idempotency_keys", "body", "character varying", False, None),
+]
+KEYS_IDEMPOTENCY = [
+    (
+        "idempotency_keys",
+        "fk_idempotency_keys_user_id_users",
+        "FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE",
+        True,
+    ),
+    ("idempotency_keys", "pk_idempotency_keys", "PRIMARY KEY (user_id, key)", True),
+]
 V2_COLUMNS = [*POSTS_1, ALAMAT]
 V4_COLUMNS = [*V2_COLUMNS, OWNER_ID]
 V4_CONSTRAINTS = [PK_POSTS, FK_POSTS, PK_USERS, UQ_USERS]
@@ -43,7 +67,10 @@ EXPECTED = [
     ([*V2_COLUMNS, *USERS], [PK_POSTS, PK_USERS, UQ_USERS]),
     ([*V4_COLUMNS, *USERS], V4_CONSTRAINTS),
     ([*V4_COLUMNS, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
-    ([*V4_COLUMNS, NO_HP, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
+    V6_SCHEMA := ([*V4_COLUMNS, NO_HP, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
+    V6_SCHEMA,  # v7 is an index
+    ([*LOGIN_ATTEMPTS, *V6_SCHEMA[0]], [PK_LOGIN_ATTEMPTS, *V6_SCHEMA[1]]),
+    ([*IDEMPOTENCY_KEYS, *LOGIN_ATTEMPTS, *V6_SCHEMA[0]], [*KEYS_IDEMPOTENCY, PK_LOGIN_ATTEMPTS, *V6_SCHEMA[1]]),
 ]
 
 

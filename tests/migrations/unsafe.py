@@ -31,7 +31,7 @@ class Operation(NamedTuple):
     first: str = ""
 
 
-# What the operations need besides the six steps.
+# What the operations need besides the steps.
 _GROUND = '''
 op.execute("""
 CREATE TABLE events (id bigint NOT NULL, at timestamptz NOT NULL) PARTITION BY RANGE (at);

@@ -138,7 +138,7 @@ def test_workers_follow_the_cpu_limit(stack: Stack) -> None:
         "-e",
         "DB_NAME=x",
         "-e",
-        f"TOKEN_KEY={'x' * 32}",
+        f"TOKEN_KEY={'0123456789abcdef' * 2}",
     ]
 
     def workers(*options: str) -> str:

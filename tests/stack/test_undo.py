@@ -27,6 +27,8 @@ services:
 
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Stack:
+    # The step that is taken back here is v6.
+    stack.make("downgrade", f"to={V6}")
     stack.sql("INSERT INTO users (email, password) SELECT n || '@x.id', 'x' FROM generate_series(1, 100) n")
     stack.sql(
         "INSERT INTO posts (nama, umur, alamat, owner_id, no_hp) SELECT 'nama ' || n, n % 90, 'Jalan ' || n,"
@@ -71,7 +73,7 @@ def test_rollback_asks_on_a_terminal(filled: Stack) -> None:
     code, output = _on_a_terminal(filled, "tangga", "make", "rollback")
     assert code == 0, output
     assert filled.revision() == V5
-    filled.make("migrate")
+    filled.make("migrate", f"to={V6}")
     filled.make("restore-data")
     assert _different(filled) == "0|0"
 
@@ -81,7 +83,7 @@ def test_every_value_comes_back_row_by_row(filled: Stack) -> None:
     assert "migrate: saved posts.no_hp: 100,000 rows (dropped columns)" in output
     assert filled.revision() == V5
     # A container is gone with its step; the volume stays.
-    filled.make("migrate")
+    filled.make("migrate", f"to={V6}")
     assert _different(filled) == f"{POSTS}|{POSTS}"
     assert "posts.no_hp  dropped columns  100,000   100,000" in filled.make("restore-data")
     assert _different(filled) == "0|0"
@@ -111,7 +113,7 @@ def test_steps_that_lose_nothing_ask_nothing(filled: Stack) -> None:
     filled.sql("UPDATE posts SET no_hp = NULL")
     output = filled.make("rollback", "to=-2")
     assert "saved" not in output
-    filled.make("migrate")
+    filled.make("migrate", f"to={V6}")
 
 
 def test_a_program_can_read_what_would_be_lost(filled: Stack) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack.conftest import OWNER, Stack, wait_for
 
-HEAD = "c1f0c6f0a5d2"
+HEAD = "a84f6d1be027"
 
 
 @pytest.fixture(scope="module")

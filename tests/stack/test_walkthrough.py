@@ -8,7 +8,8 @@ from tests.stack.conftest import Stack
 from tests.stack.test_failures import HEAD
 
 POSTS = 100_000
-V1, V2, V3, V4, V5 = "444acb4ddc7b", "28801a7e4404", "8c82b1632f52", "af786b740296", "b25a1c6f7e13"
+V1, V2, V3, V4 = "444acb4ddc7b", "28801a7e4404", "8c82b1632f52", "af786b740296"
+V6 = "c1f0c6f0a5d2"
 
 
 class Walk:
@@ -88,6 +89,8 @@ def test_the_walkthrough_on_populated_tables(walk: Walk) -> None:
     answer = stack.get("/posts?limit=1").json()[0]
     assert (answer["id"], answer["votes"], answer["no_hp"]) == (POSTS, 1, f"08{POSTS}")
 
+    # The walkthrough ends at v6.
+    alembic("downgrade", V6)
     for step in range(5, 0, -1):
         alembic("downgrade", "-1")
         assert walk.count("posts") == POSTS, f"rows lost on the way down to v{step}"
@@ -97,7 +100,7 @@ def test_the_walkthrough_on_populated_tables(walk: Walk) -> None:
     assert walk.digest(*v1_columns) == posts_v1
     assert stack.get("/readyz").status_code == 200
     history = alembic("history").splitlines()
-    assert [line.partition(", ")[2] for line in history if ", " in line] == [
+    assert [line.partition(", ")[2] for line in history if ", " in line][-6:] == [
         "v6 tambah kolom no_hp",
         "v5 auto generate untuk vote",
         "v4 add foreign-key to posts table",

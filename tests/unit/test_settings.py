@@ -16,7 +16,7 @@ GOOD = {
     "DB_HOSTNAME": "db.example",
     "DB_PORT": "6543",
     "DB_NAME": "some-name",
-    "TOKEN_KEY": "k" * 32,
+    "TOKEN_KEY": "0123456789abcdef0123456789abcdef",
 }
 
 
@@ -26,6 +26,14 @@ def _good_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("previous", ["", "fedcba9876543210fedcba9876543210", "é" * 6 + "0123456789abcdefghij"])
+def test_a_previous_key_may_be_empty_as_compose_passes_an_unset_one(
+    previous: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_KEY_PREVIOUS", previous)
+    assert Settings.load().token_key_previous.get_secret_value() == previous
 
 
 def test_good_settings_load() -> None:
@@ -53,6 +61,17 @@ def test_a_missing_setting_ends_the_program_and_names_itself(
         ("DB_PASS", ""),
         ("TOKEN_KEY", PLACEHOLDER * 4),
         ("TOKEN_KEY", "k9283" * 6),
+        ("TOKEN_KEY", "k" * 64),
+        ("TOKEN_KEY", "928345671" * 8),
+        ("TOKEN_KEY", "0123456789abcdef0123456789abcde"),
+        ("TOKEN_KEY_PREVIOUS", PLACEHOLDER * 4),
+        ("TOKEN_KEY_PREVIOUS", "k9283"),
+        ("TOKEN_KEY_PREVIOUS", "9" * 64),
+        ("LOGIN_ATTEMPTS", "0"),
+        ("LOGIN_ATTEMPTS_WINDOW", "0"),
+        ("HASH_THREADS", "0"),
+        ("HASH_QUEUE", "-1"),
+        ("IDEMPOTENCY_HOURS", "0"),
         ("DB_USERNAME", ""),
         ("DB_HOSTNAME", ""),
         ("DB_NAME", ""),
@@ -62,6 +81,9 @@ def test_a_missing_setting_ends_the_program_and_names_itself(
         ("TOKEN_MINUTES", "0"),
         ("TOKEN_MINUTES", "928300"),
         ("DB_POOL_SIZE", "0"),
+        ("API_REPLICAS", "0"),
+        ("LOG_FORMAT", "format-9283"),
+        ("LOG_LEVEL", "level-9283"),
         ("DB_STATEMENT_TIMEOUT", "0"),
         ("DB_STATEMENT_TIMEOUT", "9283s"),
     ],

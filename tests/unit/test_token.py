@@ -11,7 +11,8 @@ from services.api.problem import Problem
 from services.api.settings import Settings
 
 KEY = "a key for tests that is long enough"
-SETTINGS = Settings.model_construct(token_minutes=5, token_key=SecretStr(KEY))
+PREVIOUS = "the key for tests before that one"
+SETTINGS = Settings.model_construct(token_minutes=5, token_key=SecretStr(KEY), token_key_previous=SecretStr(PREVIOUS))
 SOON = datetime.now(UTC) + timedelta(minutes=5)
 
 
@@ -34,11 +35,17 @@ def test_a_fresh_token_names_its_user() -> None:
 
 def test_a_token_expires_after_the_minutes_that_are_set() -> None:
     claims = jwt.decode(make_token(42, SETTINGS), KEY, ["HS256"])
-    assert abs(claims["exp"] - SOON.timestamp()) < 60
+    assert 0 < claims["exp"] - datetime.now(UTC).timestamp() <= 300
 
 
 def test_tokens_signed_by_hand_as_the_other_tests_do_are_accepted() -> None:
     assert bearer_user_id(_request(_bearer({"sub": "42", "exp": SOON}))) == 42
+
+
+def test_the_previous_key_is_believed_and_does_not_sign() -> None:
+    assert bearer_user_id(_request(_bearer({"sub": "42", "exp": SOON}, key=PREVIOUS))) == 42
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(make_token(42, SETTINGS), PREVIOUS, ["HS256"])
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,7 @@ def test_tokens_signed_by_hand_as_the_other_tests_do_are_accepted() -> None:
         _bearer({"sub": "42", "exp": SOON}, key="", algorithm="none"),
         _bearer({"sub": "42", "exp": SOON}, key=KEY * 2, algorithm="HS512"),
         _bearer({"sub": "42", "exp": SOON}, key=KEY * 2, algorithm="HS384"),
+        _bearer({"sub": "42", "exp": SOON - timedelta(minutes=6)}, key=PREVIOUS),
         _bearer({"sub": "42"}),
         _bearer({"exp": SOON}),
         _bearer({"sub": "", "exp": SOON}),

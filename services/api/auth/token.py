@@ -1,10 +1,12 @@
 """Bearer tokens: a signed statement of who logged in, and until when. No database is asked."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 from fastapi import Request
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 
 from services.api.problem import Problem
 from services.api.settings import Settings
@@ -26,15 +28,28 @@ def bearer_user_id(request: Request) -> int:
     if scheme.lower() != "bearer":
         raise Problem.unauthorized()
     try:
-        claims = jwt.decode(
-            token.strip(),
-            settings.token_key.get_secret_value(),
-            algorithms=[_ALGORITHM],
-            options={"require": ["sub", "exp"]},
-        )
-        return int(claims["sub"])
+        user_id = int(_claims(token.strip(), settings)["sub"])
     except (jwt.InvalidTokenError, ValueError):
         raise Problem.unauthorized() from None
+    request.state.user_id = user_id  # for the log
+    return user_id
+
+
+def _claims(token: str, settings: Settings) -> dict[str, Any]:
+    """Return the claims if one of the two keys has signed them; raises jwt.InvalidTokenError."""
+    try:
+        return _decode(token, settings.token_key)
+    except jwt.InvalidSignatureError:
+        if not settings.token_key_previous:
+            raise
+        return _decode(token, settings.token_key_previous)
+
+
+def _decode(token: str, key: SecretStr) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        token, key.get_secret_value(), algorithms=[_ALGORITHM], options={"require": ["sub", "exp"]}
+    )
+    return claims
 
 
 def needs_bearer(request: Request) -> bool:

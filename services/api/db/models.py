@@ -1,8 +1,10 @@
 """All tables, in one place. A change here needs a step: make revision m="..." auto=1."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, func, true
+from sqlalchemy import DateTime, ForeignKey, SmallInteger, func, true
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.api.db.base import Base as Base
@@ -40,4 +42,31 @@ class Vote(Base):
     __tablename__ = "votes"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class LoginAttempts(Base):
+    """How often logging in has failed for a key (an account, an address, or both: auth/attempts.py) in one window."""
+
+    __tablename__ = "login_attempts"
+
+    # A keyed hash: neither e-mail nor address can be read from it.
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+
+
+class IdempotencyKey(Base):
+    """The answer that a request with this `Idempotency-Key` got, for when it comes again (idempotency.py)."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    # SHA-256 of what was asked for.
+    request: Mapped[bytes]
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    # The answer: NULL only inside the transaction that is working on it.
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    body: Mapped[str | None]

@@ -1,11 +1,16 @@
 """Is the process alive, is the service ready, and the figures for Prometheus."""
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 
 from services.api.deps import Database
 from services.api.health.schema import ExpectedSchema
+from services.api.middleware.observe import Observer
+from services.api.observe.metrics import fact
 
 router = APIRouter(tags=["health"])
 
@@ -20,21 +25,32 @@ async def healthz() -> dict[str, str]:
 def readyz(request: Request, db: Database) -> JSONResponse:
     """The database answers, and its revision is the one that this image expects."""
     expected: ExpectedSchema = request.app.state.expected_schema
-    state, detail = expected.compare(db)
-    if state == "ready":
-        return JSONResponse({"status": state, "detail": detail})
-    return JSONResponse({"status": "not ready", "reason": state, "detail": detail}, 503, {"Retry-After": "1"})
+    found = expected.look(db)
+    if found.state == "ready":
+        return JSONResponse({"status": found.state, "detail": found.detail})
+    return JSONResponse(
+        {"status": "not ready", "reason": found.state, "detail": found.detail}, 503, {"Retry-After": "1"}
+    )
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request, db: Database) -> Response:
-    """Facts about the service as a whole, true whichever worker answers."""
+    """The figures of all workers, and facts about the schema, for Prometheus: the same whichever worker answers."""
     expected: ExpectedSchema = request.app.state.expected_schema
-    state, _ = expected.compare(db)
-    registry = CollectorRegistry()
-    Gauge("tangga_database_up", "1 if the database answers", registry=registry).set(state != "unreachable")
-    Gauge("tangga_schema_ready", "1 if the schema is the expected one", registry=registry).set(state == "ready")
-    info = Gauge("tangga_expected_revision", "Revision that this image expects", ["revision"], registry=registry)
-    for revision in expected.heads:
-        info.labels(revision).set(1)
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    observer: Observer = request.app.state.observer
+    found = expected.look(db)
+    facts = [
+        fact("tangga_database_up", "1 if the database answers", found.state != "unreachable"),
+        fact("tangga_schema_ready", "1 if the schema is the expected one", found.state == "ready"),
+        *_revisions("tangga_expected_revision", "Revision that this image expects", expected.heads),
+        *_revisions("tangga_schema_revision", "Revision that the database is at", found.revisions),
+    ]
+    if (age := expected.age(db)) is not None:
+        facts.append(fact("tangga_schema_age_seconds", "Since the newest step, up or down, was done", age))
+    observer.sample()
+    return Response(observer.metrics.page(facts), media_type=CONTENT_TYPE_LATEST)
+
+
+def _revisions(name: str, description: str, revisions: frozenset[str]) -> Iterator[Metric]:
+    for revision in sorted(revisions):
+        yield fact(name, description, 1, revision=revision)

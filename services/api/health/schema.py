@@ -1,19 +1,33 @@
 """Is the database at the revision that this image was built for?"""
 
 import logging
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psycopg2.errors
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from services.api.db.database import Database
 
 logger = logging.getLogger("tangga.api")
 
 State = Literal["ready", "behind", "ahead", "unreachable"]
 _current = text("SELECT version_num FROM alembic_version")
+_age = text("""
+    SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8
+    FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
+""")
+
+
+class Found(NamedTuple):
+    """Where the database is, a sentence about it, and its revisions."""
+
+    state: State
+    detail: str
+    revisions: frozenset[str] = frozenset()
 
 
 class ExpectedSchema:
@@ -24,32 +38,42 @@ class ExpectedSchema:
         self.heads = frozenset(scripts.get_heads())
         self._known = frozenset(script.revision for script in scripts.walk_revisions())
 
-    def compare(self, engine: Engine) -> tuple[State, str]:
-        """Ask the database in one statement; return the state and a sentence that says why.
+    def look(self, db: Database) -> Found:
+        """Ask the database in one statement where it is.
 
         `behind`: a step of this image is still to be run. `ahead`: the database holds a revision that this image has
         never heard of, so a newer image migrated it.
         """
         try:
-            with engine.connect() as connection:
+            with db.connect() as connection:
                 found = frozenset(connection.execute(_current).scalars())
         except ProgrammingError as error:
             if not isinstance(error.orig, psycopg2.errors.UndefinedTable):
                 raise
             found = frozenset()
         except (DBAPIError, PoolTimeoutError) as error:
-            logger.warning("database_unreachable %s", str(getattr(error, "orig", error)).strip().replace("\n", " "))
+            logger.warning("database_unreachable", extra={"reason": str(getattr(error, "orig", error)).strip()})
             if "password authentication failed" in str(error):
-                return "unreachable", (
-                    "The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."
+                return Found(
+                    "unreachable",
+                    ("The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."),
                 )
-            return "unreachable", "The database does not answer."
+            return Found("unreachable", "The database does not answer.")
         if found == self.heads:
-            return "ready", "The database is at the revision that this image expects."
+            return Found("ready", "The database is at the revision that this image expects.", found)
         at, want = _names(found), _names(self.heads)
         if found - self._known:
-            return "ahead", f"The database is at {at}, which this image does not know; it expects {want}."
-        return "behind", f"The database is at {at}; this image expects {want}."
+            detail = f"The database is at {at}, which this image does not know; it expects {want}."
+            return Found("ahead", detail, found)
+        return Found("behind", f"The database is at {at}; this image expects {want}.", found)
+
+    def age(self, db: Database) -> float | None:
+        """Return the seconds since the newest step was done; None if no log of them can be read."""
+        try:
+            with db.connect() as connection:
+                return connection.execute(_age).scalar()
+        except (DBAPIError, PoolTimeoutError):
+            return None
 
 
 def _names(revisions: frozenset[str]) -> str:

@@ -1,22 +1,31 @@
 """Reading and writing posts."""
 
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, RowMapping
 
+from services.api import idempotency
+from services.api.answers import conditional, json_answer
 from services.api.deps import CurrentUserId, Database, Id
-from services.api.fields import OptionalText
-from services.api.posts import queries
+from services.api.fields import Integer, OptionalText, WholeNumber
+from services.api.idempotency import IdempotencyKey
+from services.api.posts import cursor, queries
+from services.api.posts.cursor import Cursor
 from services.api.posts.schemas import PostIn, PostOut
 from services.api.problem import Problem
 from services.api.users.schemas import UserOut
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "No such post"}}
-_NO_TOKEN: dict[int | str, dict[str, Any]] = {401: {"description": "No valid token"}}
-_NOT_YOURS: dict[int | str, dict[str, Any]] = {403: {"description": "Somebody else's post"}}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such post."}}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is still as `If-None-Match` says"}}
+_NOT_YOURS: dict[int | str, dict[str, Any]] = {403: {"description": "This post belongs to somebody else."}}
+
+
+_page: TypeAdapter[list[PostOut]] = TypeAdapter(list[PostOut])
 
 
 def _post_out(row: RowMapping) -> PostOut:
@@ -34,55 +43,62 @@ def _refusal(connection: Connection, post_id: int, user_id: int) -> Problem:
     return Problem(403, "This post belongs to somebody else.")
 
 
-@router.get("")
-def list_posts(
+@router.get("", response_model=list[PostOut], responses=_UNCHANGED)
+async def list_posts(
     db: Database,
     request: Request,
-    response: Response,
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
-    skip: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
-    after: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="id of the last post already seen")] = None,
-    search: Annotated[OptionalText, Query(description="part of `nama`, in any case")] = "",
-) -> list[PostOut]:
+    limit: Annotated[int, WholeNumber, Query(ge=1, le=100, description="posts on a page")] = 10,
+    skip: Annotated[
+        Integer, Query(description="posts to leave out; the cost grows with it, `after` has no such cost")
+    ] = 0,
+    after: Annotated[Cursor | None, Query(description="cursor from the `Link` header of the page before")] = None,
+    # Every character may take 12 in the request line, of which the server reads 4094.
+    search: Annotated[OptionalText, Query(max_length=200, description="part of `nama`, in any case")] = "",
+) -> Response:
     """Return posts, newest first. The `Link` header names the next page, whose cost does not grow with depth."""
-    with db.connect() as connection:
-        rows = queries.page(connection, limit, skip, after, search)
+    rows = await db.run(queries.page, limit, skip, after, search)
+    headers = {}
     if len(rows) == limit:
-        url = request.url.remove_query_params("skip").include_query_params(after=rows[-1]["id"])
-        response.headers["Link"] = f'<{url}>; rel="next"'
-    return [_post_out(row) for row in rows]
+        query = {"limit": limit, "after": cursor.encode(rows[-1]["id"])} | ({"search": search} if search else {})
+        headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
+    return conditional(request, _page.dump_json([_post_out(row) for row in rows]), headers)
 
 
-@router.post("", status_code=201, responses=_NO_TOKEN)
-def create_post(body: PostIn, user_id: CurrentUserId, db: Database) -> PostOut:
+@router.post("", status_code=201, response_model=PostOut, responses={409: {"description": idempotency.UNDER_WAY}})
+async def create_post(
+    body: PostIn, user_id: CurrentUserId, db: Database, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create a post that belongs to the caller."""
-    with db.connect() as connection:
-        return _post_out(queries.create(connection, user_id, body.model_dump()))
+
+    def write(connection: Connection) -> Response:
+        return json_answer(_post_out(queries.create(connection, user_id, body.model_dump())), 201)
+
+    if idempotency_key is None:
+        return await db.run(write)
+    hours = request.app.state.settings.idempotency_hours
+    return await db.run(idempotency.once, user_id, idempotency_key, hours, "POST /posts", body, write)
 
 
-@router.get("/{post_id}", responses=_NOT_FOUND)
-def read_post(post_id: Id, db: Database) -> PostOut:
+@router.get("/{post_id}", response_model=PostOut, responses=_UNCHANGED | _NOT_FOUND)
+async def read_post(post_id: Id, db: Database, request: Request) -> Response:
     """Return one post."""
-    with db.connect() as connection:
-        row = queries.find(connection, post_id)
+    row = await db.run(queries.find, post_id)
     if row is None:
         raise Problem(404, "There is no such post.")
-    return _post_out(row)
+    return conditional(request, _post_out(row).model_dump_json().encode())
 
 
-@router.put("/{post_id}", responses=_NO_TOKEN | _NOT_YOURS | _NOT_FOUND)
-def replace_post(post_id: Id, body: PostIn, user_id: CurrentUserId, db: Database) -> PostOut:
+@router.put("/{post_id}", response_model=PostOut, responses=_NOT_YOURS | _NOT_FOUND)
+async def replace_post(post_id: Id, body: PostIn, user_id: CurrentUserId, db: Database) -> Response:
     """Overwrite the caller's own post."""
-    with db.connect() as connection:
-        row = queries.replace(connection, post_id, user_id, body.model_dump())
-        if row is None:
-            raise _refusal(connection, post_id, user_id)
-    return _post_out(row)
+    row = await db.run(queries.replace, post_id, user_id, body.model_dump())
+    if row is None:
+        raise await db.run(_refusal, post_id, user_id)
+    return json_answer(_post_out(row))
 
 
-@router.delete("/{post_id}", status_code=204, responses=_NO_TOKEN | _NOT_YOURS | _NOT_FOUND)
-def delete_post(post_id: Id, user_id: CurrentUserId, db: Database) -> None:
+@router.delete("/{post_id}", status_code=204, responses=_NOT_YOURS | _NOT_FOUND)
+async def delete_post(post_id: Id, user_id: CurrentUserId, db: Database) -> None:
     """Delete the caller's own post, with its votes."""
-    with db.connect() as connection:
-        if not queries.remove(connection, post_id, user_id):
-            raise _refusal(connection, post_id, user_id)
+    if not await db.run(queries.remove, post_id, user_id):
+        raise await db.run(_refusal, post_id, user_id)

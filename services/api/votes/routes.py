@@ -1,7 +1,7 @@
 """Voting."""
 
 from fastapi import APIRouter
-from sqlalchemy import Integer, bindparam, delete, insert, select
+from sqlalchemy import Connection, Integer, bindparam, delete, insert, select
 
 from services.api.db.models import User, Vote
 from services.api.deps import CurrentUserId, Database
@@ -27,24 +27,36 @@ _delete = (
 )
 
 
-@router.post(
-    "/vote",
-    status_code=201,
-    responses={
-        401: {"description": "No valid token"},
-        404: {"description": "No such post, or no vote to take back"},
-        409: {"description": "Already voted"},
-    },
-)
-def vote(body: VoteIn, user_id: CurrentUserId, db: Database) -> VoteOut:
-    """Vote for a post, or take the vote back. The table's keys decide (errors.py), so a race cannot count twice."""
-    key = {"post_id": body.post_id, "user_id": user_id}
-    with db.connect() as connection:
-        if body.dir == 1 and connection.execute(_insert, key).one_or_none():
-            return VoteOut(detail="Your vote was counted.")
-        if body.dir == 0 and connection.execute(_delete, key).one_or_none():
-            return VoteOut(detail="Your vote was taken back.")
-        user_exists, post_exists = posts.facts(connection, body.post_id, user_id)
+def _count(connection: Connection, user_id: int, post_id: int) -> str:
+    key = {"post_id": post_id, "user_id": user_id}
+    if connection.execute(_insert, key).one_or_none() is None:
+        # A post that is not there fails the foreign key (errors.py), so it is the user who is gone.
+        raise Problem.unauthorized()
+    return "Your vote was counted."
+
+
+def _take_back(connection: Connection, user_id: int, post_id: int) -> str:
+    key = {"post_id": post_id, "user_id": user_id}
+    if connection.execute(_delete, key).one_or_none() is not None:
+        return "Your vote was taken back."
+    user_exists, post_exists = posts.facts(connection, post_id, user_id)
     if not user_exists:
         raise Problem.unauthorized()
     raise Problem(404, "You have no vote on this post." if post_exists else "There is no such post.")
+
+
+@router.post(
+    "/vote",
+    status_code=201,
+    response_description="The vote was counted, or taken back",
+    responses={
+        404: {"description": "There is no such post."},
+        409: {"description": "You have already voted for this post."},
+    },
+)
+async def vote(body: VoteIn, user_id: CurrentUserId, db: Database) -> VoteOut:
+    """Vote for a post (`dir` 1), or take the vote back (`dir` 0; 404 if there is none).
+
+    However many equal votes arrive at once, one counts and the others get 409.
+    """
+    return VoteOut(detail=await db.run(_count if body.dir == 1 else _take_back, user_id, body.post_id))

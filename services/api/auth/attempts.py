@@ -1,0 +1,137 @@
+"""Limits on failed log-ins, kept in PostgreSQL alone, so that they hold across workers, replicas and restarts.
+
+Failures are counted per account and address together (a low limit), per account (higher) and per address. A window
+begins with the first failure and ends by itself: nothing that happens while it is full makes it longer. An attacker
+with many addresses can fill an account's window, but not for an address that has logged in there before.
+
+What is counted are verdicts, not arrivals: the right password is refused too once the window is full, so many guesses
+at the same time learn no more than guesses one after another; and a success costs nobody anything.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from services.api.problem import Problem
+from services.api.settings import Settings
+
+_DAYS_KNOWN = 30
+
+_FOUND = """
+    SELECT key, failures, ceil(extract(epoch FROM expires_at - now()))::integer AS seconds
+    FROM login_attempts
+"""
+_find = text(f"{_FOUND} WHERE key IN (:pair, :account, :address, :known) AND expires_at > now()")
+
+_COUNT = """
+    ON CONFLICT (key) DO UPDATE SET
+        failures = CASE WHEN counted.expires_at > now() THEN counted.failures + 1 ELSE 1 END,
+        expires_at = CASE WHEN counted.expires_at > now() THEN counted.expires_at ELSE excluded.expires_at END
+    RETURNING key, failures, ceil(extract(epoch FROM expires_at - now()))::integer AS seconds
+"""
+# First the pair, then the account, then the address, in every session: they wait for each other, but never in a circle.
+# What the pair's limit refuses counts for nobody else: one address cannot fill an account's window.
+_count = text(f"""
+    WITH pair AS (
+        INSERT INTO login_attempts AS counted (key, failures, expires_at)
+        VALUES (:pair, 1, now() + make_interval(secs => :window))
+        {_COUNT}
+    ), wider AS (
+        INSERT INTO login_attempts AS counted (key, failures, expires_at)
+        SELECT one.key, 1, now() + make_interval(secs => :window)
+        FROM pair, (VALUES (:account), (:address)) AS one (key)
+        WHERE pair.failures <= :pair_limit
+        {_COUNT}
+    )
+    SELECT key, failures, seconds FROM pair
+    UNION ALL SELECT key, failures, seconds FROM wider
+    UNION ALL ({_FOUND} WHERE key = :known AND expires_at > now())
+""")  # noqa: S608 - nothing but constants is put together
+_remember = text("""
+    INSERT INTO login_attempts (key, failures, expires_at) VALUES (:known, 0, now() + make_interval(secs => :window))
+    ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at
+""")
+# More than one failure adds, so the table does not outgrow one window. It waits for nobody, and nobody for long for it.
+_sweep = text("""
+    DELETE FROM login_attempts WHERE key IN (
+        SELECT key FROM login_attempts WHERE expires_at <= now() ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The keys of one attempt to log in: keyed hashes, so that the table tells neither e-mail nor address."""
+
+    pair: bytes
+    account: bytes
+    address: bytes
+    known: bytes
+
+    @classmethod
+    def of(cls, email: str, client: str, settings: Settings) -> "Attempt":
+        """Build the keys for the e-mail as registered, and the client's address."""
+        address = _network(client)
+
+        def key(*parts: str) -> bytes:
+            message = "\0".join(parts).encode(errors="surrogatepass")
+            return hmac.digest(settings.token_key.get_secret_value().encode(), message, "sha256")[:16]
+
+        return cls(
+            key("pair", email, address), key("account", email), key("address", address), key("known", email, address)
+        )
+
+
+def require_allowed(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+    """Before the password is looked at: raises Problem 429 if a window is full."""
+    _refuse_past_limits(_found(connection, attempt), attempt, settings, more=1)
+
+
+def count_failure(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+    """After a wrong password: count it; raises Problem 429 if a window had been full already."""
+    values = {
+        **vars(attempt),
+        "window": settings.login_attempts_window,
+        "pair_limit": settings.login_attempts,
+    }
+    rows = {row.key.tobytes(): row for row in connection.execute(_count, values)}
+    connection.execute(_sweep)
+    _refuse_past_limits(rows, attempt, settings)
+
+
+def allow_success(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+    """After the right password: raises Problem 429 if a window has been filled since; else remember the address."""
+    rows = _found(connection, attempt)
+    _refuse_past_limits(rows, attempt, settings, more=1)
+    if attempt.known not in rows or rows[attempt.known].seconds < (_DAYS_KNOWN - 1) * 86400:
+        connection.execute(_remember, {"known": attempt.known, "window": _DAYS_KNOWN * 86400})
+
+
+def _network(client: str) -> str:
+    """Return what one attacker has of addresses: one of IPv4; of IPv6 a whole /64."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client  # a socket without addresses
+    if address.version == 4:
+        return str(address)
+    return str(address.ipv4_mapped or ip_network((int(address), 64), strict=False))
+
+
+def _found(connection: Connection, attempt: Attempt) -> Mapping[bytes, Row[*tuple[Any, ...]]]:
+    return {row.key.tobytes(): row for row in connection.execute(_find, vars(attempt))}
+
+
+def _refuse_past_limits(
+    rows: Mapping[bytes, Row[*tuple[Any, ...]]], attempt: Attempt, settings: Settings, more: int = 0
+) -> None:
+    limits = {attempt.pair: settings.login_attempts, attempt.address: settings.login_attempts_per_address}
+    if attempt.known not in rows:
+        limits[attempt.account] = settings.login_attempts_per_account
+    waits = [rows[key].seconds for key, limit in limits.items() if key in rows and rows[key].failures + more > limit]
+    if waits:
+        raise Problem(429, "Too many failed log-ins. Try again later.", {"Retry-After": str(max(1, *waits))})

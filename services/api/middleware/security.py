@@ -1,0 +1,128 @@
+"""Security headers on every answer, a bound on every body, and other origins only where they are named."""
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api.errors import on_bug
+from services.api.problem import INVALID, answer
+from services.api.settings import Settings
+
+Headers = list[tuple[bytes, bytes]]
+
+_ALWAYS: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+# A browser that is made to show an answer as a page gets nothing to run. The documentation page brings its own.
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_HTTPS = (b"strict-transport-security", b"max-age=31536000")
+# What anybody can read may be kept, but must be asked about each time (ETag); tokens, errors and the like may not.
+_ASK_AGAIN = (b"cache-control", b"no-cache")
+_FORGET = (b"cache-control", b"no-store")
+
+
+class Security:
+    """Pure ASGI. Reads `settings` of the app's state at the first request: it is made before they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.body_limit: int | None = None
+
+    def _configure(self, scope: Scope) -> int:
+        settings: Settings = scope["app"].state.settings
+        if settings.cors_origins:
+            self.app = CORSMiddleware(
+                self.app,
+                allow_origins=settings.cors_origins.split(","),
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_headers=[
+                    "Authorization", "Content-Type", "If-None-Match", "Idempotency-Key", "X-Request-ID",
+                    "traceparent", "tracestate",
+                ],
+                expose_headers=[
+                    "Link", "ETag", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate", "X-Request-ID",
+                ],
+            )  # fmt: skip
+        self.body_limit = settings.body_limit
+        return settings.body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of any type; only HTTP is touched."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit = self.body_limit or self._configure(scope)
+        reading = scope["method"] == "GET"
+        secure = scope["scheme"] == "https"
+
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = [*message["headers"], *_ALWAYS]
+                own = [name for name, _ in message["headers"]]
+                if b"content-security-policy" not in own:
+                    headers.append(_POLICY)
+                if b"cache-control" not in own:
+                    headers.append(_ASK_AGAIN if reading and message["status"] in (200, 304) else _FORGET)
+                if secure:
+                    headers.append(_HTTPS)
+                message["headers"] = headers
+            await send(message)
+
+        length = dict(scope["headers"]).get(b"content-length")
+        if length is not None and (len(length) > 12 or int(length) > limit):
+            # The body stays unread, so nothing else can follow on this connection.
+            refusal = answer(413, _too_large(limit), {"Connection": "close"})
+            await refusal(scope, receive, send_with_headers)
+            return
+        query = scope["query_string"]
+        if (b"%" in query or not query.isascii()) and not _is_utf8(query):
+            errors = [{"loc": ["query"], "msg": "is not UTF-8", "type": "unparsable"}]
+            await answer(422, INVALID, errors=errors)(scope, receive, send_with_headers)
+            return
+        if length is None and not reading:
+            receive = _counted(receive, limit)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if started:
+                raise
+            # Left to Starlette, it would be answered outside of all middleware: without these headers, and unlogged.
+            response = await on_bug(Request(scope), error)
+            await response(scope, receive, send_with_headers)
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than {limit} bytes."
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    """Count what arrives without a length given beforehand (chunks); raises 413 past the limit."""
+    received = 0
+
+    async def receive_and_count() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise HTTPException(413, _too_large(limit), {"Connection": "close"})
+        return message
+
+    return receive_and_count
+
+
+def _is_utf8(query: bytes) -> bool:
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""Do all workers of all replicas fit into PostgreSQL's max_connections? Said at the start, in words."""
+
+import logging
+from contextlib import closing
+from typing import NamedTuple
+
+import psycopg2
+
+from services.api.settings import Settings
+
+logger = logging.getLogger("tangga.api")
+
+# A migration (2: the lock and the work), a backup, a person with psql, one to spare.
+_RESERVE = 5
+
+_ASK = """
+    SELECT current_setting('max_connections')::int,
+        current_setting('superuser_reserved_connections')::int
+            + coalesce(current_setting('reserved_connections', true), '0')::int,
+        (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usename <> current_user)
+"""
+
+
+class Server(NamedTuple):
+    """What PostgreSQL has to give: its limit, what of that is for superusers, what other roles hold right now."""
+
+    max_connections: int
+    superusers: int
+    others: int
+
+
+def shortage(server: Server, replicas: int, workers: int, pool: int) -> str | None:
+    """Say what does not fit and what to change; None if it fits."""
+    wanted = replicas * workers * pool
+    free = server.max_connections - server.superusers - max(server.others, _RESERVE)
+    if wanted <= free:
+        return None
+    return (
+        f"The API may open {wanted} connections: {replicas} replicas (API_REPLICAS) x {workers} workers "
+        f"(WEB_CONCURRENCY) x {pool} (DB_POOL_SIZE). PostgreSQL has {max(free, 0)} for it: max_connections is "
+        f"{server.max_connections}, {server.superusers} are kept for superusers and "
+        f"{max(server.others, _RESERVE)} for other clients. Under load, requests will be answered 503. "
+        f"Set DB_POOL_SIZE to at most {max(free // (replicas * workers), 1)}, or lower WEB_CONCURRENCY or "
+        "API_REPLICAS, or raise max_connections."
+    )
+
+
+def check(settings: Settings, workers: int) -> None:
+    """Ask the server once, and log a warning if there is a shortage. Never raises: the service starts anyway."""
+    try:
+        url = settings.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with (
+            closing(psycopg2.connect(url, connect_timeout=3, application_name="tangga-api budget")) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(_ASK)
+            [row] = cursor.fetchall()
+    except psycopg2.Error as error:
+        logger.warning("connection_budget_unknown", extra={"reason": str(error).strip()})
+        return
+    if words := shortage(Server(*row), settings.api_replicas, workers, settings.db_pool_size):
+        logger.warning("connection_budget_exceeded", extra={"reason": words})

@@ -1,0 +1,51 @@
+"""docs/api.md has every route and every setting, with its default and bounds."""
+
+import re
+
+import pytest
+import yaml
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from services.api.main import app
+from services.api.settings import Settings
+from tests.databases import PROJECT
+
+PAGE = (PROJECT / "docs/api.md").read_text()
+SETTINGS = {
+    row[0]: row[1:]
+    for row in re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \| .*\|$", PAGE.partition("## Settings")[2], re.M)
+}
+PASSED_ON = set(yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["api"]["environment"])
+MANUAL = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.M))
+
+
+def _routes() -> set[str]:
+    return {
+        f"{method} {context.path}"
+        for context in iter_route_contexts(app.routes)
+        if isinstance(context.original_route, APIRoute)
+        for method in context.methods or ()
+    }
+
+
+def test_every_route_is_on_the_page_and_no_other() -> None:
+    table = PAGE.partition("## Routes")[2].partition("\n\nA path")[0]
+    assert set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]*)`", table)) == _routes()
+
+
+def test_every_setting_is_on_the_page_and_in_the_manual_and_no_other() -> None:
+    names = {name.upper() for name in Settings.model_fields} | PASSED_ON
+    assert set(SETTINGS) == names
+    assert names <= MANUAL
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) & {name.upper() for name in Settings.model_fields}))
+def test_the_page_names_the_default_and_the_bounds(name: str) -> None:
+    default, bounds = SETTINGS[name]
+    field = Settings.model_fields[name.lower()]
+    if not field.is_required():
+        assert default.strip("`") == str(field.default or "none")
+    for limit in field.metadata:
+        for bound in ("ge", "le", "gt"):
+            if (value := getattr(limit, bound, None)) is not None:
+                assert re.search(rf"\b{value}\b", bounds), (name, bound, value)

@@ -1,0 +1,28 @@
+"""PSS of gunicorn's workers in MiB, as a JSON list; in their container: python3 -c "$(cat tests/load/memory.py)"."""
+
+import json
+import re
+from pathlib import Path
+
+
+def workers() -> list[Path]:
+    """The children of process 1, the master."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if parent == "1" and "gunicorn" in command:
+            found.append(process)
+    return found
+
+
+def pss(process: Path) -> float:
+    found = re.search(r"^Pss:\s+(\d+) kB", (process / "smaps_rollup").read_text(), re.M)
+    assert found
+    return int(found[1]) / 1024
+
+
+print(json.dumps([round(pss(process), 1) for process in workers()]))

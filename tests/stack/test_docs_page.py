@@ -1,0 +1,73 @@
+"""The documentation page in a real browser: it works, and nothing in it comes from elsewhere."""
+
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.stack.browser import Browser
+from tests.stack.conftest import REPOSITORY, Stack
+
+LIST = "#operations-posts-list_posts"
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    program = subprocess.run([REPOSITORY / "scripts/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    with Browser(program.stdout.strip(), tmp_path) as browser:
+        yield browser
+
+
+def test_the_page_shows_every_operation_lets_one_log_in_and_runs_a_request(stack: Stack, browser: Browser) -> None:
+    stack.log_in("ani@example.com")
+    operations = [f"{m} {p}" for p, item in stack.get("/openapi.json").json()["paths"].items() for m in item]
+    browser.open(f"{stack.url}/docs")
+    browser.wait_for(f"document.querySelectorAll('.opblock').length === {len(operations)}")
+
+    browser.click(f"{LIST} .opblock-summary-control")
+    browser.click(f"{LIST} .execute")
+    status = "document.querySelector('%s .live-responses-table tbody .response-col_status')?.innerText"
+    assert browser.wait_for(status % LIST).startswith("200")
+
+    browser.click(".btn.authorize")
+    browser.fill("#oauth_username", "ani@example.com")
+    browser.fill("#oauth_password", "rahasia-123")
+    browser.click(".auth-btn-wrapper .authorize")
+    browser.wait_for("[...document.querySelectorAll('.auth-btn-wrapper button')].some(b => b.innerText === 'Logout')")
+    browser.click(".btn-done")
+    create = "#operations-posts-create_post"
+    browser.click(f"{create} .opblock-summary-control")
+    browser.click(f"{create} .execute")
+    assert browser.wait_for(status % create).startswith("201")
+
+    assert browser.said == []
+    elsewhere = [url for url in browser.requested if not url.startswith((f"{stack.url}/", "data:"))]
+    assert elsewhere == []
+    assert f"{stack.url}/login" in browser.requested
+
+
+class _Forbidden(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Security-Policy", "default-src 'none'")
+        self.end_headers()
+        self.wfile.write(b"<script>document.title = 'ran'</script><p id=there>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_browser_would_say_what_a_policy_forbids(browser: Browser) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidden)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.open(f"http://127.0.0.1:{server.server_port}/")
+        browser.wait_for("!!document.querySelector('#there')")
+    finally:
+        server.shutdown()
+    assert browser.evaluate("document.title") != "ran"
+    assert "Content Security Policy" in str(browser.said)

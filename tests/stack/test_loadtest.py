@@ -1,0 +1,55 @@
+"""The program behind `make loadtest`, for less than a minute, with the kill; and what it calls wrong."""
+
+import subprocess
+
+import pytest
+
+from tests.load.loadtest import Answer, Sample, growth, verdict
+from tests.stack.conftest import REPOSITORY
+
+FLAT = (40.0, 41.0, 0.1)
+
+
+def test_no_acknowledged_write_is_lost_when_the_database_is_killed() -> None:
+    result = subprocess.run(
+        ["scripts/loadtest.sh", "--minutes", "0.6", "--rate", "30"],
+        cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=400, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert "database killed" in result.stdout
+    # The outage was felt: without it, nothing would be shown.
+    assert "503: " in result.stdout
+    assert "No acknowledged write lost" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("answer", "outage", "said"),
+    [
+        (Answer("read", 5, 0.1, 200), None, ""),
+        (Answer("read", 5, 0.1, 503, retry_after=True), (4, 8), ""),
+        (Answer("read", 1, 0.1, 503, retry_after=True), (4, 8), "1 times 503 to read, and no outage"),
+        (Answer("read", 30, 0.1, 503, retry_after=True), (4, 8), "1 times 503 to read, and no outage"),
+        (Answer("read", 5, 0.1, 503, retry_after=True), None, "1 times 503 to read, and no outage"),
+        (Answer("read", 5, 0.1, 503), (4, 8), "1 times 503 without Retry-After"),
+        (Answer("create", 5, 0.1, 0), (4, 8), "1 times no answer to create in the outage"),
+        (Answer("create", 5, 0.1, 0), None, "1 times no answer to create, and no outage"),
+    ],
+)
+def test_the_verdict_on_answers(answer: Answer, outage: tuple[float, float] | None, said: str) -> None:
+    wrong = verdict([answer], [], outage, FLAT)
+    assert len(wrong) == bool(said)
+    assert said in "".join(wrong)
+
+
+def test_the_verdict_on_surprises_and_memory() -> None:
+    assert "the books do not allow: u1: vote 3 -> 500" in verdict([], ["u1: vote 3 -> 500"], None, FLAT)[0]
+    assert "grew from 40.0 to 50.0 MiB" in verdict([], [], None, (40.0, 50.0, 1.0))[0]
+
+
+def test_growth_is_what_is_left_after_warming_up() -> None:
+    flat = [Sample(60 * n, [20.0 if n < 2 else 40.0]) for n in range(10)]
+    assert growth(flat) == (40.0, 40.0, 0.0)
+    begin, end, slope = growth([Sample(60 * n, [40.0 + n]) for n in range(10)])
+    assert end - begin == slope * 6
+    assert slope == 1.0
