@@ -14,6 +14,7 @@ from services.api.docs.routes import router as docs
 from services.api.errors import add_handlers
 from services.api.health.routes import router as health
 from services.api.health.schema import ExpectedSchema
+from services.api.middleware.forwarded import Forwarded
 from services.api.middleware.limits import AdmissionLimit
 from services.api.middleware.observe import Observe, Observer
 from services.api.middleware.security import Security
@@ -53,7 +54,8 @@ app = FastAPI(
 app.add_middleware(AdmissionLimit)
 add_handlers(app)
 app.add_middleware(Security)
-app.add_middleware(Observe)  # the last to be added is the outermost
+app.add_middleware(Observe)
+app.add_middleware(Forwarded)  # the last to be added is the outermost
 for router in (health, log_in, users, posts, votes, docs):
     app.include_router(router)
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -39,6 +40,21 @@ def _exact_origins(text: str) -> str:
                 "scheme, host in lower case, port unless it is the scheme's own; no path, no slash at the end, never *"
             )
     return ",".join(origins)
+
+
+def networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """Return the addresses and networks in a comma-separated list; `*` is everybody."""
+    if text.strip() == "*":
+        return [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _networks(text: str) -> str:
+    try:
+        networks(text)
+    except ValueError:
+        raise ValueError("must be addresses or networks, comma-separated, such as 172.20.0.0/16, or *") from None
+    return text
 
 
 # auto: text for people on a terminal, JSON elsewhere.
@@ -149,3 +165,5 @@ class Settings(DatabaseSettings):
     body_limit: Annotated[int, Field(ge=32 * 1024, le=16 * 1024 * 1024)] = 65536
     # Comma-separated, as the browser sends them: https://app.example.org,https://other.example.org:8443
     cors_origins: Annotated[str, AfterValidator(_exact_origins)] = ""
+    # Whose X-Forwarded-* is believed: gunicorn takes the scheme from there, middleware/forwarded.py the client.
+    forwarded_allow_ips: Annotated[str, AfterValidator(_networks)] = "127.0.0.1"

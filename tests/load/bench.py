@@ -446,10 +446,11 @@ class Bench:
                         "kinds": sorted({line.split(":", 1)[-1].split()[0].upper() for line in lines}),
                         "first": lines[: round(len(lines) / STATEMENT_REQUESTS)],
                     }
+                # The next one's list must not be of one owner's posts only.
+                self.tidy("small")
         finally:
             self.sql("postgres", "ALTER SYSTEM RESET log_statement")
             self.sql("postgres", "ALTER SYSTEM RESET log_line_prefix; SELECT pg_reload_conf()")
-        self.tidy("small")
         return found
 
     def _logged(self, requests: Sequence[dict[str, Any]]) -> list[str]:

@@ -31,7 +31,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        if not self.target:
+        if not self.target or not self.values:
             return None
         relation, bound = self.target.split()
         return median(self.values) >= float(bound) if relation == ">=" else median(self.values) <= float(bound)
@@ -71,7 +71,10 @@ class Turns:
         return {
             turn["round"]: turn[what]
             for turn in self.all
-            if turn["route"] == route and turn["app"] == app and connections in (None, turn.get("connections"))
+            if turn["route"] == route
+            and turn["app"] == app
+            and connections in (None, turn.get("connections"))
+            and (turn.get("requests", 1) or what in ("rate", "failed"))  # without an answer there is no latency
         }
 
     def values(self, route: str, app: str, what: str, connections: int | None = None) -> list[float]:
