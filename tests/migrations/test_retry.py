@@ -27,7 +27,7 @@ from tests.databases import (
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import HEAD, catalogue, edit, plant, revision
+from tests.migrations.staircase import HEAD, V5, V6, catalogue, edit, plant, revision
 
 TABLE_LOCK_NOT_OBTAINED = 10
 QUICK = {"MIGRATE_LOCK_TIMEOUT": "0.3"}
@@ -142,6 +142,8 @@ def test_two_steps_up_are_two_though_the_second_is_tried_twice(copy: str, projec
 
 
 def test_a_downgrade_is_tried_again_too(copy: str) -> None:
+    # Of v6, which needs the table.
+    migrate(copy, "downgrade", V6)
     with closing(connect(copy, "app")) as session:
         _hold(session)
         migrator = start_alembic(copy, "downgrade", "-1", environment=QUICK)
@@ -150,7 +152,7 @@ def test_a_downgrade_is_tried_again_too(copy: str) -> None:
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
     assert "was rolled back" in finished.stderr
-    assert revision(copy) != HEAD
+    assert revision(copy) == V5
 
 
 def test_a_step_that_has_committed_a_part_of_itself_is_not_tried_again(copy: str, project: Path) -> None:
