@@ -63,7 +63,7 @@ def test_compose_passes_every_setting(settings: type[Settings | MigrateSettings]
     passed = set(_environment(service))
     assert fields <= passed
     # gunicorn's own, read in services/api/gunicorn.conf.py
-    assert passed - fields == ({"WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"} if service == "api" else set())
+    assert passed - fields == ({"WEB_CONCURRENCY"} if service == "api" else set())
 
 
 @pytest.mark.parametrize(("settings", "service"), [(Settings, "api"), (MigrateSettings, "migrate")])
