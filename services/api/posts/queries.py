@@ -1,5 +1,6 @@
 """Posts in SQL: every function is one statement, built once when the module is loaded."""
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, exists, func, insert, select, update
@@ -22,10 +23,23 @@ def _with_owner_and_votes(posts: FromClause) -> Select[Any]:
 _posts = Post.__table__
 _columns = [*_posts.c]
 _by_id = _with_owner_and_votes(_posts).where(_posts.c.id == bindparam("post_id"))
-# Newest first. Ids grow with time and are unique, so they also give every page a firm beginning and end.
-_page = _with_owner_and_votes(_posts).order_by(_posts.c.id.desc()).limit(bindparam("limit"))
-_after = _posts.c.id < bindparam("after")
-_search = _posts.c.nama.ilike(bindparam("pattern"), escape="\\")
+
+
+@cache
+def _page(*, after: bool, skip: bool, search: bool) -> Select[Any]:
+    """Build the statement of a page. Its posts are found first: the rest is asked only for rows that are shown."""
+    # Newest first. Ids grow with time and are unique, so they also give every page a firm beginning and end.
+    posts = select(*_columns).order_by(_posts.c.id.desc()).limit(bindparam("limit"))
+    if after:
+        posts = posts.where(_posts.c.id < bindparam("after"))
+    if skip:
+        posts = posts.offset(bindparam("skip"))
+    if search:
+        posts = posts.where(_posts.c.nama.ilike(bindparam("pattern"), escape="\\"))
+    page = posts.subquery("page")
+    return _with_owner_and_votes(page).order_by(page.c.id.desc())
+
+
 # Inside a CTE, SQLAlchemy wants values spelt out, and their parameters named unlike their columns.
 _writable: dict[str, Any] = {
     name: bindparam(f"new_{name}") for name in ("nama", "umur", "alamat", "published", "no_hp")
@@ -53,15 +67,9 @@ def find(connection: Connection, post_id: int) -> RowMapping | None:
 
 def page(connection: Connection, limit: int, skip: int, after: int | None, search: str) -> list[RowMapping]:
     """Return up to `limit` posts, newest first, that come after the post `after` (keyset) or after `skip` rows."""
-    statement = _page
-    values: dict[str, object] = {"limit": limit}
-    if after is not None:
-        statement, values["after"] = statement.where(_after), after
-    if skip:
-        statement = statement.offset(skip)
-    if search:
-        escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        statement, values["pattern"] = statement.where(_search), f"%{escaped}%"
+    statement = _page(after=after is not None, skip=skip > 0, search=bool(search))
+    escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    values = {"limit": limit, "after": after, "skip": skip, "pattern": f"%{escaped}%"}
     return list(connection.execute(statement, values).mappings())
 
 
