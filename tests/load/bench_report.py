@@ -135,6 +135,11 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
         Figure("start-up, baseline", start[1], unit=" ms"),
         Figure("memory of a worker (PSS), API", raw["memory"]["api"], "<= 45", " MiB"),
         Figure("memory of a worker (PSS), baseline", raw["memory"]["baseline"], unit=" MiB"),
+        Figure(
+            "memory of a worker (PSS) after 1,000 connections and log-in storms, API",
+            raw["memory in the end"]["api"],
+            unit=" MiB",
+        ),
     ]
     small, large = ("page of 10, small table", "api"), ("page of 10, large table", "api-large")
     deep, offset = ("keyset page, deep", "api-large"), ("OFFSET page, deep", "api-large")

@@ -47,13 +47,13 @@ def test_help_names_every_target_and_its_arguments(stack: Stack) -> None:
     assert documented == names
     for required in (
         "up down restart ps logs build clean migrate rollback upgrade downgrade revision history current heads show check",
-        "plan migration-lint compat restore-data verify graph squash reparent under-load",
+        "plan migration-lint compat restore-data verify graph squash reparent under-load bench loadtest",
         "sql stamp merge psql shell dev lint format test test-unit test-api test-migrations test-stack",
     ):
         assert names >= set(required.split())
     # An argument that a recipe reads is named in its help.
     for name, text, recipe in re.findall(r"^([a-z-]+):[^\n#]*## ([^\n]*)\n((?:\t.*\n)+)", makefile, re.M):
-        for variable in set(re.findall(r"\$\$\{?(m|to|from|r|s|f|at|ref|rows|page)\b", recipe)) | set(
+        for variable in set(re.findall(r"\$\$\{?(m|to|from|r|s|f|at|ref|rows|page|rounds|minutes)\b", recipe)) | set(
             re.findall(r"\$\(if \$\((\w+)\)", recipe)
         ):
             assert f"{variable}=" in text, f"make {name} reads {variable}, its help does not name it"
