@@ -70,6 +70,7 @@ def _try(url: str, people: list[Person], folder: Path, *options: str) -> tuple[i
     return run.returncode, run.stdout, report
 
 
+@pytest.mark.own_schema  # not for its sake, but it takes a minute, and make compat asks the same routes
 def test_no_answer_is_a_fault_or_undocumented(
     database: str, person: Callable[[str], Person], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -89,6 +90,7 @@ def test_no_answer_is_a_fault_or_undocumented(
     print(f"{report['test_cases']['generated']} requests in {report['running_time']:.0f} s")
 
 
+@pytest.mark.own_schema
 def test_a_fault_is_found(database: str, person: Callable[[str], Person], tmp_path: Path) -> None:
     with _gunicorn(database, "tests.api.faulty:app", tmp_path / "log") as url:
         status, printed, _ = _try(
