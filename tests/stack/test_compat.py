@@ -1,5 +1,6 @@
 """The API tests of the last release, on the schema of this one."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -38,7 +39,8 @@ def test_a_step_that_breaks_the_last_release(released: Stack) -> None:
     result = released.run("scripts/compat.sh", "v1.0.0")
     file.unlink()
     assert result.returncode == 12, result.stdout
-    assert "tests/api/test_posts.py::test_creating_answers_with_the_whole_post" in result.stdout
+    # Which tests come first depends on what there is; they are named, one a line.
+    assert re.search(r"^    \| tests/api/test_\w+\.py::test_\w+", result.stdout, re.M), result.stdout
     assert "the code of v1.0.0 breaks on the new schema" in result.stdout
     assert "column posts.no_hp does not exist" in result.stdout
     assert 'do: keep what v1.0.0 uses until no release that runs uses it: "Rename, drop"' in result.stdout
