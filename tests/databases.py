@@ -125,6 +125,12 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+def scratch_databases_of(process: subprocess.Popen[str]) -> list[Row]:
+    """Return the scratch databases that a process has made and that are there now."""
+    names = rf"scratch\_{process.pid}\_%"
+    return query("postgres", "SELECT datname FROM pg_database WHERE datname LIKE %s", names, role="superuser")
+
+
 def alembic_process(
     database: str, *arguments: str, project: Path = PROJECT, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

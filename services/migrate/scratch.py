@@ -5,6 +5,7 @@ version, and no image needs a client. The password of the live database is in th
 variables as `db`), so it is in no statement and in no process list.
 """
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class Scratch:
 
         The database is dropped afterwards.
         """
-        name = f"scratch_{uuid4().hex[:12]}"
+        name = f"scratch_{os.getpid()}_{uuid4().hex[:12]}"
         owner, template = _quoted(self._settings.db_username), _quoted(self._settings.scratch_name)
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
         try:

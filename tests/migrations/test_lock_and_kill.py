@@ -102,7 +102,12 @@ def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
         # Shorter than the wait: time-outs of a step must not end the wait for the lock.
         times = {"MIGRATE_STATEMENT_TIMEOUT": "0.4", "MIGRATE_LOCK_TIMEOUT": "0.4"}
         migrator = start_alembic(database, "upgrade", "head", environment=times)
-        assert eventually(lambda: _backends(database) == 1)
+        # The question whether there is anything to do comes first, on a connection of its own.
+        asked = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = %s AND query LIKE '%%pg_try_advisory%%' AND pid <> pg_backend_pid()"
+        )
+        assert eventually(lambda: query(database, asked, database, role="superuser") == [(1,)])
         time.sleep(1)
         assert migrator.poll() is None
     finished = finish(migrator)
