@@ -4,14 +4,13 @@ from contextlib import closing
 from unittest import mock
 
 import pytest
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg2.extensions import connection as Connection
 
 from services.api.auth import password
 from services.api.auth.token import make_token
-from tests.api.support import POST, Person, serving
+from tests.api.support import POST, QUICK, Person, serving
 from tests.databases import connect, migrate, run, scratch_database
 
 
@@ -51,8 +50,7 @@ def _empty_tables(owner: Connection) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quick_hashes() -> Iterator[None]:
     """Hash with argon2's smallest parameters; the unit tier has the real ones."""
-    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    with mock.patch.multiple(password, _hasher=hasher, _nobody=hasher.hash("nobody has this password")):
+    with mock.patch.multiple(password, _hasher=QUICK, _nobody=QUICK.hash("nobody has this password")):
         yield
 
 

@@ -10,6 +10,7 @@ from json import dumps
 from typing import Any
 from unittest import mock
 
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
@@ -18,6 +19,9 @@ from tests.databases import PROJECT
 
 POST = {"nama": "Ani", "umur": 30, "alamat": "Jl. Melati 1"}
 PASSWORD = "correct horse"
+# argon2's smallest parameters. A hash is checked with the parameters that it was made with.
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+HASH = QUICK.hash(PASSWORD)
 MISSING = 2**31 - 1
 # Every route that needs a token, with a body that is right.
 PROTECTED = [

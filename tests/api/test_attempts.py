@@ -11,13 +11,11 @@ from httpx2 import Response
 from psycopg2.extensions import connection as Connection
 
 from services.api.auth import routes
-from services.api.auth.password import hash_password
-from tests.api.support import PASSWORD, Person, serving
+from tests.api.support import HASH, PASSWORD, Person, serving
 from tests.databases import run
 
 LIMITS = {"LOGIN_ATTEMPTS": "3", "LOGIN_ATTEMPTS_PER_ACCOUNT": "8", "LOGIN_ATTEMPTS_PER_ADDRESS": "12"}
 UNLIMITED = dict.fromkeys(LIMITS, "1000000")
-HASH = hash_password(PASSWORD)
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,9 @@ from httpx2 import Response
 from psycopg2.extensions import connection as Connection
 
 from services.api.auth import routes
-from services.api.auth.password import Hashing, hash_password, password_matches
-from tests.api.support import PASSWORD, POST, Person, assert_problem, serving
+from services.api.auth.password import Hashing, password_matches
+from tests.api.support import HASH, PASSWORD, POST, Person, assert_problem, serving
 from tests.databases import run
-
-HASH = hash_password(PASSWORD)
 
 
 @pytest.fixture
