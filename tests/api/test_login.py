@@ -129,14 +129,14 @@ def _log_in(client: TestClient, password: str = PASSWORD) -> Response:
 def test_who_logs_in_keeps_neither_connection_nor_thread_from_others(database: str, post_id: int) -> None:
     with (
         serving(database, DB_POOL_SIZE="1") as narrow,
-        _slow_hashes() as (began, go_on),
         ThreadPoolExecutor(32) as pool,
+        _slow_hashes() as (began, go_on),  # the first to end: the others wait for it
     ):
         storm = [pool.submit(_log_in, narrow) for _ in range(32)]
         assert began.acquire(timeout=30)
         # One is at it, the others wait; and reading and writing go on.
         assert narrow.get(f"/posts/{post_id}").status_code == 200
-        assert narrow.get("/readyz").status_code == 200
+        assert narrow.get("/posts").status_code == 200
         assert not began.acquire(timeout=0.2)
         go_on.set()
         assert {answer.result().status_code for answer in storm} == {200}
@@ -146,8 +146,8 @@ def test_who_logs_in_keeps_neither_connection_nor_thread_from_others(database: s
 def test_past_the_queue_the_answer_is_a_quick_503(database: str) -> None:
     with (
         serving(database, HASH_THREADS="2", HASH_QUEUE="3") as narrow,
-        _slow_hashes() as (began, go_on),
         ThreadPoolExecutor(12) as pool,
+        _slow_hashes() as (began, go_on),  # the first to end: the others wait for it
     ):
         storm = [pool.submit(_log_in, narrow) for _ in range(12)]
         refused = [answer.result() for answer in islice(as_completed(storm, timeout=30), 7)]
