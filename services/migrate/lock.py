@@ -18,12 +18,14 @@ _POLL_SECONDS = 0.2
 _REPORT_SECONDS = 5
 
 _try_lock = text("SELECT pg_try_advisory_lock(:key)")
-# A bigint key is shown as two halves, classid and objid (documentation of pg_locks).
+# A bigint key is shown as two halves, classid and objid (documentation of pg_locks). An advisory lock belongs to one
+# database, but pg_locks shows those of the whole server.
 _holder = text("""
     SELECT a.pid, coalesce(a.client_addr::text, 'local') AS address,
            extract(epoch FROM now() - a.backend_start)::int AS age
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid = (:key >> 32)::int AND l.objid = (:key & 4294967295)::bigint::oid
 """)
 

@@ -62,7 +62,10 @@ def _gate(database: str, tag: str, statement: str = "") -> Iterator[None]:
 
 
 def _waiting_at_gate(database: str) -> bool:
-    statement = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    statement = """
+        SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND NOT granted
+    """
     return query(database, statement, GATE, role="superuser") != []
 
 
@@ -94,6 +97,20 @@ def test_every_command_that_writes_waits_for_the_lock(at_head: str, command: tup
         run(other, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
         assert alembic_process(at_head, *command, environment={"MIGRATE_LOCK_WAIT": "0"}).returncode == 4
     assert revision(at_head) == HEAD
+
+
+def test_who_waits_names_the_holder_in_its_own_database(at_head: str) -> None:
+    # The server shows advisory locks of all its databases, and every Tangga on it takes the same one.
+    with (
+        scratch_database() as elsewhere,
+        closing(connect(elsewhere)) as stranger,
+        closing(connect(at_head)) as holder,
+    ):
+        for session in (stranger, holder):
+            run(session, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
+        failed = alembic_process(at_head, "downgrade", "-1", environment={"MIGRATE_LOCK_WAIT": "0"})
+        assert f"held by pid {holder.info.backend_pid} from" in failed.stderr
+        assert failed.returncode == 4
 
 
 def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
