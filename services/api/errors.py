@@ -2,13 +2,12 @@
 
 import logging
 
+import psycopg2
 import psycopg2.errors
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -91,27 +90,27 @@ def _refused(request: Request, status: int, detail: str, errors: list[dict[str, 
 
 
 async def _on_integrity(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, IntegrityError)
-    diagnostics = getattr(error.orig, "diag", None)
-    problem = CONSTRAINT_PROBLEMS.get(getattr(diagnostics, "constraint_name", None) or "")
+    assert isinstance(error, psycopg2.IntegrityError)
+    problem = CONSTRAINT_PROBLEMS.get(error.diag.constraint_name or "")
     if problem is None:
         return await on_bug(request, error)
     return answer(problem.status, problem.detail, problem.headers)
 
 
 async def _on_database(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DBAPIError)
+    assert isinstance(error, psycopg2.Error)
     # QueryCanceled is our own statement_timeout; the database is there, but it did not finish in time.
-    if isinstance(error.orig, psycopg2.errors.QueryCanceled | psycopg2.errors.LockNotAvailable):
+    if isinstance(error, psycopg2.errors.QueryCanceled | psycopg2.errors.LockNotAvailable):
         return answer(504, "The database did not answer in time.")
-    if error.connection_invalidated or isinstance(error.orig, psycopg2.OperationalError | psycopg2.InterfaceError):
-        about = {"reason": str(error.orig).strip(), "request_id": request.state.request_id}
+    # FeatureNotSupported: in mid-transaction, a step of the schema changed the type of a column (connection.py).
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.errors.FeatureNotSupported):
+        about = {"reason": str(error).strip(), "request_id": request.state.request_id}
         logger.warning("database_unreachable", extra=about)
         return _unavailable()
     return await on_bug(request, error)
 
 
-async def _on_pool_timeout(_request: Request, _error: Exception) -> JSONResponse:
+async def _on_timeout(_request: Request, _error: Exception) -> JSONResponse:
     return _unavailable()
 
 
@@ -126,8 +125,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(IntegrityError, _on_integrity)
-    app.add_exception_handler(DBAPIError, _on_database)
-    app.add_exception_handler(PoolTimeoutError, _on_pool_timeout)
-    app.add_exception_handler(TimeoutError, _on_pool_timeout)  # of Database.run
+    app.add_exception_handler(psycopg2.IntegrityError, _on_integrity)
+    app.add_exception_handler(psycopg2.Error, _on_database)
+    app.add_exception_handler(TimeoutError, _on_timeout)  # of Database
     app.add_exception_handler(Exception, on_bug)

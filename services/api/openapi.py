@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from services.api.problem import INVALID, MEDIA_TYPE, UNAUTHORIZED
 
@@ -162,6 +163,9 @@ _LINKS: dict[tuple[str, str], dict[str, Json]] = {
 
 def document(app: FastAPI) -> Json:
     """Build the whole document. Takes some 50 ms, so the result is kept by whoever asks."""
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = route.name
     whole = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, tags=_TAGS)
     schemas = whole["components"]["schemas"]
     for path in whole["paths"].values():

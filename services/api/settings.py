@@ -1,12 +1,13 @@
 """Settings from the environment, checked once at the start, so that a wrong one stops the program and names itself."""
 
+import os
 import re
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL
 
@@ -29,6 +30,28 @@ def _strong(key: SecretStr) -> SecretStr:
             "'import secrets; print(secrets.token_hex(32))' prints a good one"
         )
     return key
+
+
+class FileSecret:
+    """A secret in /run/secrets, which may be changed while the program runs (make rotate-secrets)."""
+
+    def __init__(self, name: str, *, may_be_empty: bool = False) -> None:
+        self._path = _secrets_dir / name
+        self._may_be_empty = may_be_empty
+        self._changed: int | None = None
+        self._text = ""
+
+    def read(self) -> str:
+        """Return the secret as it is now; "" if there is none. Where nothing has changed, one system call."""
+        try:
+            changed = os.stat(self._path).st_mtime_ns  # noqa: PTH116 - for every token
+            if changed != self._changed:
+                text = self._path.read_text().strip()
+                if text or self._may_be_empty:  # else it is just being written
+                    self._text, self._changed = text, changed
+        except OSError:
+            return ""
+        return self._text
 
 
 def _exact_origins(text: str) -> str:
@@ -91,6 +114,18 @@ class DatabaseSettings(BaseSettings):
             database=self.db_name,
         )
 
+    def connection_parameters(self) -> dict[str, Any]:
+        """What psycopg2 is told to find the database, the password aside."""
+        return {"host": self.db_hostname, "port": self.db_port, "dbname": self.db_name, "user": self.db_username}
+
+    def passwords(self) -> list[str]:
+        """Return the password as it is now, and behind it the one before it, if that may still be the role's.
+
+        While the password is rotated, one of the two is right at any moment.
+        """
+        now = FileSecret("db_pass").read() or self.db_pass.get_secret_value()
+        return [now, *filter(None, [FileSecret("db_pass_previous", may_be_empty=True).read()])]
+
     @classmethod
     def load(cls) -> Self:
         """Read the settings, or end the program (exit 2) with one line per variable that is missing or wrong.
@@ -152,9 +187,11 @@ class Settings(DatabaseSettings):
     hash_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
     # How long an answer is kept for a request that comes again with its Idempotency-Key.
     idempotency_hours: Annotated[int, Field(ge=1, le=30 * 24)] = 24
-    # One thread and one connection belong together: a thread without a connection could only wait for one.
+    # Statements that one worker has under way at the same time; others wait for their turn.
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     db_statement_timeout: Annotated[float, Field(gt=0)] = 10
+    # A pooler in transaction mode stands between: nothing may stay in the session from one statement to the next.
+    db_pooler: bool = False
     # How many containers run the API: for the connection budget at the start (observe/budget.py).
     api_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     log_format: LogFormat = "auto"
@@ -167,3 +204,15 @@ class Settings(DatabaseSettings):
     cors_origins: Annotated[str, AfterValidator(_exact_origins)] = ""
     # Whose X-Forwarded-* is believed: gunicorn takes the scheme from there, middleware/forwarded.py the client.
     forwarded_allow_ips: Annotated[str, AfterValidator(_networks)] = "127.0.0.1"
+
+    _token_key_file: FileSecret = PrivateAttr(default_factory=lambda: FileSecret("token_key"))
+    _token_key_previous_file: FileSecret = PrivateAttr(
+        default_factory=lambda: FileSecret("token_key_previous", may_be_empty=True)
+    )
+
+    def token_keys(self) -> list[str]:
+        """Return the keys that are believed at this moment; the first one signs."""
+        now, previous = self._token_key_file.read(), self._token_key_previous_file.read()
+        if not now:
+            now, previous = self.token_key.get_secret_value(), self.token_key_previous.get_secret_value()
+        return [now, previous] if previous else [now]

@@ -180,8 +180,8 @@ def _no_connection(text: str, settings: MigrateSettings, address: str) -> Failur
     if "password authentication failed" in text or 'role "' in text:
         return Failure(
             f"the database at {address} refuses {settings.db_username}: {text}",
-            "the volume keeps the password of its first start: put that one back into .env, "
-            "or change the role's (ALTER ROLE ... PASSWORD), or start over without the data (make clean)",
+            "the volume keeps the password that it was given: put that one back into .env, or give the database the "
+            "one that stands there: make rotate-secrets apply=1; or start over without the data (make clean)",
             UNREACHABLE,
         )
     return Failure(f"no database at {address}: {text}", "see: make ps, and: make logs s=db", UNREACHABLE)

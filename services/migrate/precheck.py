@@ -34,8 +34,13 @@ def nothing_to_do(arguments: Sequence[str]) -> bool:
 
 def heads_of_files(folder: str) -> list[str]:
     """Return the heads of a folder of revisions; [] if a file is written in a way that only Python can read."""
-    revisions: list[str] = []
-    below: set[str] = set()
+    steps = steps_of_files(folder)
+    return [revision for revision in steps if revision not in steps.values()]
+
+
+def steps_of_files(folder: str) -> dict[str, str | None]:
+    """Return each revision with the one below it; {} if a file is written in a way that only Python can read."""
+    steps: dict[str, str | None] = {}
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".py")]
         for name in names:
@@ -43,12 +48,11 @@ def heads_of_files(folder: str) -> list[str]:
                 text = file.read()
             revision, down = _REVISION.findall(text), _DOWN_REVISION.findall(text)
             if len(revision) != 1 or len(down) != 1:
-                return []
-            revisions += revision
-            below.add(down[0].strip("\"'"))
+                return {}
+            steps[revision[0]] = None if down[0] == "None" else down[0].strip("\"'")
     except (OSError, UnicodeDecodeError):
-        return []
-    return [revision for revision in revisions if revision not in below]
+        return {}
+    return steps
 
 
 def _database() -> list[str] | None:

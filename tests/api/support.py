@@ -10,11 +10,15 @@ from json import dumps
 from typing import Any
 from unittest import mock
 
+import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from services.api.db.database import Database
+from services.api.db.statement import Row, Statement
+from services.api.observe import logs
 from tests.databases import PROJECT
 
 POST = {"nama": "Ani", "umur": 30, "alamat": "Jl. Melati 1"}
@@ -51,6 +55,37 @@ def serving(database: str, **environment: str) -> Iterator[TestClient]:
         with mock.patch.dict(os.environ, {"DB_NAME": database, **environment}):
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
         yield client
+
+
+def another(first: TestClient, **options: Any) -> TestClient:
+    """Return another client of the same app, in the same event loop: the app's connections belong to it."""
+    other = TestClient(first.app, raise_server_exceptions=False, **options)
+    other.portal = first.portal
+    return other
+
+
+def database_of(client: TestClient) -> Database:
+    """Return what the app's routes ask."""
+    assert isinstance(client.app, FastAPI)
+    database: Database = client.app.state.database
+    return database
+
+
+def ask(client: TestClient, statement: str) -> list[Row]:
+    """Run a statement as a route does, on one of the app's connections."""
+    db = database_of(client)
+
+    async def run() -> list[Row]:
+        return await db.rows(Statement(statement))
+
+    assert client.portal
+    return client.portal.call(run)
+
+
+def printed(capfd: pytest.CaptureFixture[str]) -> str:
+    """Return what has been printed since the last time, lines of requests that still wait included."""
+    logs.flush()
+    return capfd.readouterr().out
 
 
 def assert_problem(response: Response, status: int, detail: str = "") -> None:

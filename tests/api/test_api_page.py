@@ -44,7 +44,7 @@ def test_the_page_names_the_default_and_the_bounds(name: str) -> None:
     default, bounds = SETTINGS[name]
     field = Settings.model_fields[name.lower()]
     if not field.is_required():
-        assert default.strip("`") == str(field.default or "none")
+        assert default.strip("`") == (str(field.default or "none") if field.default is not False else "false")
     for limit in field.metadata:
         for bound in ("ge", "le", "gt"):
             if (value := getattr(limit, bound, None)) is not None:

@@ -11,7 +11,7 @@ from httpx2 import Response
 from psycopg2.extensions import connection as Connection
 
 from services.api.auth import routes
-from tests.api.support import HASH, PASSWORD, Person, serving
+from tests.api.support import HASH, PASSWORD, Person, another, serving
 from tests.databases import run
 
 LIMITS = {"LOGIN_ATTEMPTS": "3", "LOGIN_ATTEMPTS_PER_ACCOUNT": "8", "LOGIN_ATTEMPTS_PER_ADDRESS": "12"}
@@ -38,7 +38,7 @@ def _fill_with_the_past(owner: Connection, rows: int) -> None:
 
 def _from(address: str, client: TestClient) -> TestClient:
     """Return a client of the same app that has this address."""
-    return TestClient(client.app, client=(address, 50_000), raise_server_exceptions=False)
+    return another(client, client=(address, 50_000))
 
 
 def _log_in(client: TestClient, password: str, username: str = "ani@example.com") -> Response:

@@ -9,15 +9,14 @@ from contextlib import closing, contextmanager, suppress
 from unittest import mock
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg2.extensions import connection as Connection
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import create_engine, text
 
-from services.api.db.engine import _refuse_dead, application_name, make_engine
+from services.api.db.connection import Connection as OwnConnection
+from services.api.db.connection import application_name
 from services.api.settings import Settings
-from tests.api.support import POST, Person, assert_problem, serving
+from tests.api.support import POST, Person, assert_problem, database_of, serving
 from tests.databases import connect, eventually, run
 
 
@@ -98,7 +97,8 @@ def test_reading_a_post_is_one_statement_and_one_round_trip(database: str, post_
         for count in (1, 2, 3):
             assert client.get(f"/posts/{post_id}").status_code == 200
             assert (len(wire.statements) - statements, wire.round_trips - round_trips) == (count, count)
-        assert b"FROM posts JOIN users" in wire.statements[-1]
+        assert b"FROM posts JOIN users" in next(s for s in wire.statements if s.startswith(b"PREPARE"))
+        assert wire.statements[-1].startswith(b"EXECUTE")
 
 
 def test_a_ping_would_be_a_round_trip_more(database: str) -> None:
@@ -127,19 +127,23 @@ def test_a_long_host_name_does_not_hide_the_worker(superuser: Connection) -> Non
     assert name.endswith(f" worker {os.getpid()}")
 
 
+def _only_answers(connection: OwnConnection) -> None:
+    if connection._answer is not None:
+        connection._proceed()
+
+
 def test_dead_connections_harm_who_does_not_look(database: str, superuser: Connection) -> None:
-    with mock.patch.dict(os.environ, {"DB_NAME": database}):
-        engine = make_engine(Settings.load())
-    # Two in the pool; both dead.
-    with engine.connect() as one, engine.connect() as two:
-        assert {one.scalar(text("SELECT 1")), two.scalar(text("SELECT 1"))} == {1}
-    assert _end_connections(superuser) >= 2
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT 1")) == 1
-    event.remove(engine, "checkout", _refuse_dead)
-    with pytest.raises(OperationalError, match=r"terminating|closed the connection"), engine.connect() as connection:
-        connection.scalar(text("SELECT 1"))
-    engine.dispose()
+    with serving(database, DB_POOL_SIZE="1") as client:
+        assert client.get("/posts").status_code == 200
+        assert _end_connections(superuser) >= 1
+        assert client.get("/posts").status_code == 200
+        with mock.patch.object(OwnConnection, "_readable", _only_answers):
+            # Whatever watches the next connection, it does not look while nothing is due.
+            _end_connections(superuser)
+            assert eventually(lambda: database_of(client).open == 0)
+            assert client.get("/posts").status_code == 200
+            assert _end_connections(superuser) >= 1
+            assert_problem(client.get("/posts"), 503)
 
 
 def test_after_a_restart_of_the_database_nobody_notices(
@@ -176,10 +180,10 @@ def test_a_write_that_was_cut_off_is_not_sent_again(
 
 
 def test_the_pool_loses_nothing(client: TestClient, superuser: Connection) -> None:
-    assert isinstance(client.app, FastAPI)
-    pool = client.app.state.database.engine.pool
+    db = database_of(client)
     for _ in range(3):
         client.get("/posts")
         _end_connections(superuser)
     assert client.get("/posts").status_code == 200
-    assert pool.checkedout() == 0
+    assert db.in_use == 0
+    assert 1 <= db.open <= db.size

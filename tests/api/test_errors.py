@@ -6,11 +6,11 @@ import psycopg2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import text
 
+from services.api.db.statement import Statement
 from services.api.errors import CONSTRAINT_PROBLEMS
 from services.migrate import bookkeeping
-from tests.api.support import POST, Person, assert_problem, serving
+from tests.api.support import POST, Person, assert_problem, database_of, serving
 from tests.databases import connect, eventually, query, run
 
 DATABASE_ROUTES = [
@@ -114,18 +114,18 @@ def test_connections_that_died_are_replaced_before_a_request_notices(client: Tes
 def test_a_pool_that_is_used_up_is_503(database: str) -> None:
     with serving(database, DB_POOL_SIZE="1", DB_STATEMENT_TIMEOUT="0.2") as client:
         assert client.get("/posts").status_code == 200
-        with _app(client).state.database.engine.connect():
+        assert client.portal
+        with client.portal.wrap_async_context_manager(database_of(client).transaction()):
             assert_problem(client.get("/posts"), 503)
         assert client.get("/posts").status_code == 200
 
 
 def test_a_query_that_takes_too_long_is_504(database: str) -> None:
     with serving(database, DB_STATEMENT_TIMEOUT="0.3") as client:
-        engine = _app(client).state.database.engine
+        db = database_of(client)
 
-        def sleep(seconds: float) -> None:
-            with engine.connect() as connection:
-                connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
+        async def sleep(seconds: float) -> None:
+            await db.rows(Statement("SELECT pg_sleep(:seconds)"), seconds=seconds)
 
         _app(client).add_api_route("/sleep", sleep)
         assert client.get("/sleep?seconds=0.01").status_code == 200

@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.support import serving
+from tests.api.support import another, printed, serving
 
 PROXY = "172.20.0.5"
 
@@ -31,18 +31,18 @@ def test_the_client_is_the_last_address_that_no_proxy_of_ours_has(
     database: str, peer: str, header: str | None, client: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serving(database, FORWARDED_ALLOW_IPS="127.0.0.1, 172.20.0.0/16", LOG_FORMAT="json") as served:
-        browser = TestClient(served.app, client=(peer, 50000))
+        browser = another(served, client=(peer, 50000))
         assert browser.get("/", headers={"X-Forwarded-For": header} if header else {}).status_code == 200
-    assert f'"client":"{client}"' in capfd.readouterr().out
+    assert f'"client":"{client}"' in printed(capfd)
 
 
 def test_clients_behind_one_proxy_do_not_use_up_each_others_log_ins(database: str) -> None:
     limits = {"LOGIN_ATTEMPTS_PER_ADDRESS": "1"}
     with serving(database, FORWARDED_ALLOW_IPS=PROXY, **limits) as served:
-        proxy = TestClient(served.app, client=(PROXY, 50000))
+        proxy = another(served, client=(PROXY, 50000))
         assert _failures(proxy, "203.0.113.7") == [401, 429]
         assert _failures(proxy, "203.0.113.8") == [401, 429]
     with serving(database, **limits) as served:  # not believed: all are the proxy
-        proxy = TestClient(served.app, client=(PROXY, 50000))
+        proxy = another(served, client=(PROXY, 50000))
         assert _failures(proxy, "203.0.113.9") == [401, 429]
         assert _failures(proxy, "203.0.113.10") == [429, 429]

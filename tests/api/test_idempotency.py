@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from psycopg2.extensions import connection as Connection
-from sqlalchemy import event
 
-from tests.api.support import POST, Person, assert_problem, serving
+from services.api.db import connection
+from services.api.db.statement import Row, Statement
+from tests.api.support import POST, Person, ask, assert_problem, serving
 from tests.databases import connect, run
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
@@ -30,18 +31,17 @@ def _count(owner: Connection, table: str = "posts") -> int:
 
 
 @contextmanager
-def _statements(client: TestClient) -> Iterator[list[str]]:
+def _statements() -> Iterator[list[str]]:
     """Record what is sent to the database, BEGIN and COMMIT aside."""
     sent: list[str] = []
+    rows = connection.Connection.rows
 
-    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+    async def record(self: connection.Connection, statement: Statement, **values: Any) -> list[Row]:
+        sent.append(statement.text)
+        return await rows(self, statement, **values)
 
-    assert isinstance(client.app, FastAPI)
-    engine = client.app.state.database.engine
-    event.listen(engine, "before_cursor_execute", record)
-    yield sent
-    event.remove(engine, "before_cursor_execute", record)
+    with mock.patch.object(connection.Connection, "rows", record):
+        yield sent
 
 
 def test_the_same_request_again_gets_the_first_answer(client: TestClient, ani: Person, owner: Connection) -> None:
@@ -66,10 +66,10 @@ def test_the_same_request_again_gets_the_first_answer(client: TestClient, ani: P
 
 
 def test_without_the_header_it_is_one_statement(client: TestClient, ani: Person) -> None:
-    with _statements(client) as sent:
+    with _statements() as sent:
         assert _create(client, ani, None).status_code == 201
     assert len(sent) == 1
-    with _statements(client) as sent:
+    with _statements() as sent:
         assert _create(client, ani).status_code == 201
     assert len(sent) == 3
 
@@ -178,6 +178,4 @@ def test_the_connection_is_as_before_afterwards(database: str, client: TestClien
         written = _create(narrow, ani, None).json()
         assert client.get(f"/posts/{written['id']}").json() == written
         # And the shorter wait for a lock ended with its transaction.
-        assert isinstance(narrow.app, FastAPI)
-        with narrow.app.state.database.engine.connect() as connection:
-            assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "10s"
+        assert ask(narrow, "SELECT current_setting('lock_timeout') AS wait") == [{"wait": "10s"}]

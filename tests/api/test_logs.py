@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from services.api.observe import logs
 from tests.api.server import gunicorn
-from tests.api.support import PASSWORD, POST, Person, serving
+from tests.api.support import PASSWORD, POST, Person, printed, serving
 from tests.databases import connect, eventually, run
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -26,7 +26,7 @@ def client(database: str) -> Iterator[TestClient]:
 
 
 def _lines(capfd: pytest.CaptureFixture[str], event: str = "request") -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in printed(capfd).splitlines()]
     return [line for line in lines if line["event"] == event]
 
 
@@ -39,7 +39,7 @@ def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> p
         monkeypatch.setattr(logger, "level", logger.level)
     monkeypatch.setattr(ours, "propagate", True)
     logs.set_up("json", "info")
-    capfd.readouterr()
+    _lines(capfd)
     return capfd
 
 
@@ -57,7 +57,7 @@ def test_a_request_is_one_line(
     client: TestClient, ani: Person, post_id: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     client.get(f"/posts/{post_id}")
-    capfd.readouterr()
+    _lines(capfd)
     headers = {"X-Request-ID": "from-the-proxy-1", "traceparent": f"00-{TRACE}-{SPAN}-01"} | ani.headers
     response = client.put(f"/posts/{post_id}?a=b", json=POST, headers=headers)
     assert response.headers["X-Request-ID"] == "from-the-proxy-1"
@@ -112,7 +112,7 @@ def test_secrets_bodies_and_queries_stay_out(client: TestClient, log: pytest.Cap
     assert client.post("/posts", json=POST | {"nama": "hidden"}, headers=headers).status_code == 201
     assert client.get("/posts?search=hidden&limit=1").status_code == 200
     assert client.post("/login", data=form | {"password": "hidden password"}).status_code == 401
-    out = log.readouterr().out
+    out = printed(log)
     assert out.count('"event":"request"') == 5
     for secret in (PASSWORD, token, "hidden", "ani@example.com"):
         assert secret not in out
@@ -134,13 +134,13 @@ def test_probes_are_logged_only_when_they_fail(
 def test_a_higher_level_leaves_requests_out(database: str, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(database, LOG_FORMAT="json", LOG_LEVEL="warning") as quiet:
         assert quiet.get("/posts").status_code == 200
-    assert capfd.readouterr().out == ""
+    assert printed(capfd) == ""
 
 
 def test_people_get_text(database: str, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(database, LOG_FORMAT="text") as client:
         client.get("/posts")
-    assert " GET /posts 200 " in capfd.readouterr().out
+    assert " GET /posts 200 " in printed(capfd)
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/posts"])
@@ -149,7 +149,7 @@ def test_an_unreachable_database_has_its_event(path: str, database: str, log: py
         assert alone.get(path).status_code == 503
     [line] = _lines(log, "database_unreachable")
     assert line["level"] == "warning"
-    assert "port 1 failed" in line["reason"]
+    assert "Connection refused" in line["reason"]
 
 
 def test_a_bug_is_logged_once_with_its_request(
@@ -158,7 +158,7 @@ def test_a_bug_is_logged_once_with_its_request(
     with _broken(owner):
         response = client.get("/posts?search=hidden", headers={"X-Request-ID": "r-1"})
     assert (response.status_code, response.headers["X-Request-ID"]) == (500, "r-1")
-    out = log.readouterr().out
+    out = printed(log)
     [bug, request] = [json.loads(line) for line in out.splitlines()]
     assert (bug["event"], bug["level"], bug["request_id"]) == ("unhandled_error", "error", "r-1")
     assert "UndefinedColumn" in bug["traceback"]
@@ -175,7 +175,7 @@ def test_a_refused_row_is_not_logged(client: TestClient, owner: Connection, log:
         assert client.post("/users", json={"email": "ani@example.com", "password": PASSWORD}).status_code == 500
     finally:
         run(owner, "ALTER TABLE users DROP CONSTRAINT never")
-    out = log.readouterr().out
+    out = printed(log)
     assert 'violates check constraint \\"never\\"' in out
     for secret in (PASSWORD, "argon2", "ani@example.com"):
         assert secret not in out

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from psycopg2.extensions import connection as Connection
 
 from tests.api.server import Server, gunicorn
-from tests.api.support import serving
+from tests.api.support import printed, serving
 from tests.databases import PROJECT, connect, eventually, run
 
 DOCUMENT = (PROJECT / "docs/observability.md").read_text()
@@ -141,9 +141,9 @@ def test_every_event_and_field_is_documented(database: str, capfd: pytest.Captur
     named = {name for field in fields for name in re.findall(r'"(\w+)":', field)}
     assert {"reason", "request_id"} <= named
     with serving(database, LOG_FORMAT="json") as app:
-        capfd.readouterr()
+        printed(capfd)
         app.get("/")
-    named |= set(re.findall(r'"(\w+)":', capfd.readouterr().out))
+    named |= set(re.findall(r'"(\w+)":', printed(capfd)))
     assert len(named) > 15
     for name in named:
         assert f"| `{name}` |" in DOCUMENT, name

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from services.api.settings import Settings
-from tests.api.support import POST, Person, assert_problem, serving
+from tests.api.support import POST, Person, another, assert_problem, serving
 
 ALWAYS = {
     "x-content-type-options": "nosniff",
@@ -66,7 +66,7 @@ def test_what_a_body_led_to_is_not_kept_and_neither_is_an_error(client: TestClie
 
 def test_only_over_https_is_https_demanded(client: TestClient) -> None:
     assert "strict-transport-security" not in client.get("/").headers
-    secure = TestClient(client.app, base_url="https://testserver")
+    secure = another(client, base_url="https://testserver")
     assert secure.get("/").headers["strict-transport-security"] == "max-age=31536000"
 
 

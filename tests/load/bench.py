@@ -313,7 +313,7 @@ class Bench:
         if not round_:
             return
         # Opening 1,000 connections takes a while.
-        seconds, counts = (self.options.seconds, [32, 256]) if self.options.quick else (4, [32, 256, 1000])
+        seconds, counts = (self.options.seconds, [32, 256]) if self.options.quick else (8, [32, 256, 1000])
         for count in rotated(counts, round_):
             for route, kind, path in (("GET by id, token", "get", "/posts/%d"), ("create, token", "create", "/posts")):
                 self.turn(

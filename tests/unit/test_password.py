@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from services.api.auth.password import hash_password, password_matches
+from services.api.auth.password import _hasher, _nobody, hash_password, password_matches
 
 HASH = hash_password("correct horse")
 
@@ -35,6 +35,10 @@ def test_nobody_has_a_password(password: str, password_hash: str | None) -> None
 @pytest.mark.parametrize("password_hash", [None, "!"])
 def test_a_user_who_cannot_log_in_takes_as_long_as_one_who_can(password_hash: str | None) -> None:
     assert _seconds(password_hash) > _seconds(HASH) / 2
+
+
+def test_what_stands_for_no_user_is_hashed_as_users_are() -> None:
+    assert not _hasher.check_needs_rehash(_nobody)
 
 
 def test_hashes_are_argon2id_and_never_the_same() -> None:

@@ -168,3 +168,37 @@ def test_the_placeholder_is_the_one_of_the_manual_and_of_the_script_that_replace
     assert re.findall(r"^readonly placeholder=(.*)$", script, re.MULTILINE) == [PLACEHOLDER]
     [secrets] = re.findall(r"^readonly secrets=\((.*)\)$", script, re.MULTILINE)
     assert set(re.findall(r"^(\w+)=(.*)$", manual, re.MULTILINE)) == {(name, PLACEHOLDER) for name in secrets.split()}
+
+
+@pytest.fixture
+def secret_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as Compose mounts it at /run/secrets."""
+    monkeypatch.setattr("services.api.settings._secrets_dir", tmp_path)
+    return tmp_path
+
+
+def test_a_token_key_that_is_changed_while_the_program_runs_signs_from_then_on(secret_files: Path) -> None:
+    settings = Settings.load()
+    first = GOOD["TOKEN_KEY"]
+    assert settings.token_keys() == [first]
+    key, previous = secret_files / "token_key", secret_files / "token_key_previous"
+    key.write_text(first)
+    previous.write_text("")
+    assert settings.token_keys() == [first]
+    previous.write_text(first + "\n")
+    key.write_text("n" * 64)
+    assert settings.token_keys() == ["n" * 64, first]
+    # Opened for writing, not yet written: nobody signs with nothing.
+    key.write_text("")
+    assert settings.token_keys() == ["n" * 64, first]
+    key.write_text("m" * 64)
+    previous.write_text("")
+    assert settings.token_keys() == ["m" * 64]
+
+
+def test_the_password_before_stands_behind_the_one_of_now(secret_files: Path) -> None:
+    settings = Settings.load()
+    assert settings.passwords() == [GOOD["DB_PASS"]]
+    (secret_files / "db_pass").write_text("new")
+    (secret_files / "db_pass_previous").write_text("old")
+    assert settings.passwords() == ["new", "old"]

@@ -12,10 +12,9 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
-
+from services.api.db.connection import Runner
+from services.api.db.statement import Row, Statement
 from services.api.problem import Problem
 from services.api.settings import Settings
 
@@ -25,7 +24,7 @@ _FOUND = """
     SELECT key, failures, ceil(extract(epoch FROM expires_at - now()))::integer AS seconds
     FROM login_attempts
 """
-_find = text(f"{_FOUND} WHERE key IN (:pair, :account, :address, :known) AND expires_at > now()")
+_find = Statement(f"{_FOUND} WHERE key IN (:pair, :account, :address, :known) AND expires_at > now()")
 
 _COUNT = """
     ON CONFLICT (key) DO UPDATE SET
@@ -35,7 +34,7 @@ _COUNT = """
 """
 # First the pair, then the account, then the address, in every session: they wait for each other, but never in a circle.
 # What the pair's limit refuses counts for nobody else: one address cannot fill an account's window.
-_count = text(f"""
+_count = Statement(f"""
     WITH pair AS (
         INSERT INTO login_attempts AS counted (key, failures, expires_at)
         VALUES (:pair, 1, now() + make_interval(secs => :window))
@@ -43,7 +42,7 @@ _count = text(f"""
     ), wider AS (
         INSERT INTO login_attempts AS counted (key, failures, expires_at)
         SELECT one.key, 1, now() + make_interval(secs => :window)
-        FROM pair, (VALUES (:account), (:address)) AS one (key)
+        FROM pair, (VALUES (CAST(:account AS bytea)), (CAST(:address AS bytea))) AS one (key)
         WHERE pair.failures <= :pair_limit
         {_COUNT}
     )
@@ -51,12 +50,12 @@ _count = text(f"""
     UNION ALL SELECT key, failures, seconds FROM wider
     UNION ALL ({_FOUND} WHERE key = :known AND expires_at > now())
 """)  # noqa: S608 - nothing but constants is put together
-_remember = text("""
+_remember = Statement("""
     INSERT INTO login_attempts (key, failures, expires_at) VALUES (:known, 0, now() + make_interval(secs => :window))
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at
 """)
 # More than one failure adds, so the table does not outgrow one window. It waits for nobody, and nobody for long for it.
-_sweep = text("""
+_sweep = Statement("""
     DELETE FROM login_attempts WHERE key IN (
         SELECT key FROM login_attempts WHERE expires_at <= now() ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED
     )
@@ -79,36 +78,36 @@ class Attempt:
 
         def key(*parts: str) -> bytes:
             message = "\0".join(parts).encode(errors="surrogatepass")
-            return hmac.digest(settings.token_key.get_secret_value().encode(), message, "sha256")[:16]
+            return hmac.digest(settings.token_keys()[0].encode(), message, "sha256")[:16]
 
         return cls(
             key("pair", email, address), key("account", email), key("address", address), key("known", email, address)
         )
 
 
-def require_allowed(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+async def require_allowed(db: Runner, attempt: Attempt, settings: Settings) -> None:
     """Before the password is looked at: raises Problem 429 if a window is full."""
-    _refuse_past_limits(_found(connection, attempt), attempt, settings, more=1)
+    _refuse_past_limits(await _found(db, attempt), attempt, settings, more=1)
 
 
-def count_failure(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+async def count_failure(db: Runner, attempt: Attempt, settings: Settings) -> None:
     """After a wrong password: count it; raises Problem 429 if a window had been full already."""
     values = {
         **vars(attempt),
         "window": settings.login_attempts_window,
         "pair_limit": settings.login_attempts,
     }
-    rows = {row.key.tobytes(): row for row in connection.execute(_count, values)}
-    connection.execute(_sweep)
+    rows = {row["key"].tobytes(): row for row in await db.rows(_count, **values)}
+    await db.rows(_sweep)
     _refuse_past_limits(rows, attempt, settings)
 
 
-def allow_success(connection: Connection, attempt: Attempt, settings: Settings) -> None:
+async def allow_success(db: Runner, attempt: Attempt, settings: Settings) -> None:
     """After the right password: raises Problem 429 if a window has been filled since; else remember the address."""
-    rows = _found(connection, attempt)
+    rows = await _found(db, attempt)
     _refuse_past_limits(rows, attempt, settings, more=1)
-    if attempt.known not in rows or rows[attempt.known].seconds < (_DAYS_KNOWN - 1) * 86400:
-        connection.execute(_remember, {"known": attempt.known, "window": _DAYS_KNOWN * 86400})
+    if attempt.known not in rows or rows[attempt.known]["seconds"] < (_DAYS_KNOWN - 1) * 86400:
+        await db.rows(_remember, known=attempt.known, window=_DAYS_KNOWN * 86400)
 
 
 def _network(client: str) -> str:
@@ -122,16 +121,16 @@ def _network(client: str) -> str:
     return str(address.ipv4_mapped or ip_network((int(address), 64), strict=False))
 
 
-def _found(connection: Connection, attempt: Attempt) -> Mapping[bytes, Row[*tuple[Any, ...]]]:
-    return {row.key.tobytes(): row for row in connection.execute(_find, vars(attempt))}
+async def _found(db: Runner, attempt: Attempt) -> Mapping[bytes, Row]:
+    return {row["key"].tobytes(): row for row in await db.rows(_find, **vars(attempt))}
 
 
-def _refuse_past_limits(
-    rows: Mapping[bytes, Row[*tuple[Any, ...]]], attempt: Attempt, settings: Settings, more: int = 0
-) -> None:
+def _refuse_past_limits(rows: Mapping[bytes, Row], attempt: Attempt, settings: Settings, more: int = 0) -> None:
     limits = {attempt.pair: settings.login_attempts, attempt.address: settings.login_attempts_per_address}
     if attempt.known not in rows:
         limits[attempt.account] = settings.login_attempts_per_account
-    waits = [rows[key].seconds for key, limit in limits.items() if key in rows and rows[key].failures + more > limit]
+    waits = [
+        rows[key]["seconds"] for key, limit in limits.items() if key in rows and rows[key]["failures"] + more > limit
+    ]
     if waits:
         raise Problem(429, "Too many failed log-ins. Try again later.", {"Retry-After": str(max(1, *waits))})

@@ -6,7 +6,6 @@ from typing import Any
 import jwt
 from fastapi import Request
 from fastapi.routing import APIRoute
-from pydantic import SecretStr
 
 from services.api.problem import Problem
 from services.api.settings import Settings
@@ -18,7 +17,7 @@ def make_token(user_id: int, settings: Settings) -> str:
     """Return a JWT (RFC 7519) for the user that expires after `token_minutes`."""
     expires = datetime.now(UTC) + timedelta(minutes=settings.token_minutes)
     claims = {"sub": str(user_id), "exp": expires}
-    return jwt.encode(claims, settings.token_key.get_secret_value(), algorithm=_ALGORITHM)
+    return jwt.encode(claims, settings.token_keys()[0], algorithm=_ALGORITHM)
 
 
 def bearer_user_id(request: Request) -> int:
@@ -36,19 +35,18 @@ def bearer_user_id(request: Request) -> int:
 
 
 def _claims(token: str, settings: Settings) -> dict[str, Any]:
-    """Return the claims if one of the two keys has signed them; raises jwt.InvalidTokenError."""
+    """Return the claims if one of the keys has signed them; raises jwt.InvalidTokenError."""
+    key, *previous = settings.token_keys()
     try:
-        return _decode(token, settings.token_key)
+        return _decode(token, key)
     except jwt.InvalidSignatureError:
-        if not settings.token_key_previous:
+        if not previous:
             raise
-        return _decode(token, settings.token_key_previous)
+        return _decode(token, previous[0])
 
 
-def _decode(token: str, key: SecretStr) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
-        token, key.get_secret_value(), algorithms=[_ALGORITHM], options={"require": ["sub", "exp"]}
-    )
+def _decode(token: str, key: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, key, algorithms=[_ALGORITHM], options={"require": ["sub", "exp"]})
     return claims
 
 

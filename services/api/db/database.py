@@ -1,46 +1,96 @@
-"""How routes ask the database: one function, in one thread hop, on one connection, for a bounded time."""
+"""How routes ask the database: a statement at a time, on one of a few connections, for a bounded time."""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from typing import Concatenate, ParamSpec, TypeVar
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from services.api.db.connection import Connection, Runner, connect
+from services.api.db.statement import Row, Statement
+from services.api.settings import Settings
 
-P = ParamSpec("P")
-T = TypeVar("T")
+logger = logging.getLogger("tangga.api")
 
 
-class Database:
-    """The engine of one worker and the threads that may use it: as many as connections, so no thread waits for one."""
+class Database(Runner):
+    """The connections of one worker: at most `db_pool_size`, opened when they are needed, used by the latest first.
 
-    def __init__(self, engine: Engine, threads: int, timeout: float) -> None:
-        """`timeout` in seconds bounds the wait for a free thread and the work together."""
-        self.engine = engine
-        self._timeout = timeout
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+    A request that waits for its statement holds a connection and nothing else, so a slow statement is in nobody's way
+    as long as there is another connection (decision 23).
+    """
 
-    async def run(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `work(connection, ...)` in a thread of its own and return its result.
+    def __init__(self, settings: Settings) -> None:
+        self.size = settings.db_pool_size
+        self.open = 0
+        self._settings = settings
+        self._free = asyncio.Semaphore(self.size)
+        self._idle: list[Connection] = []
 
-        Raises TimeoutError when that takes too long: a server that is cut off does not even cancel a statement.
-        """
+    @property
+    def in_use(self) -> int:
+        """How many connections requests hold right now."""
+        return self.open - len(self._idle)
 
-        def call() -> T:
-            with self.engine.connect() as connection:
-                return work(connection, *args, **kwargs)
+    async def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Run a statement; return its rows. Raises psycopg2.Error, and TimeoutError when it takes too long."""
+        connection = await self._take()
+        try:
+            return await connection.rows(statement, **values)
+        finally:
+            self._give_back(connection)
 
-        # The context goes along: what the request has asked of the database is counted there.
-        context = copy_context()
-        async with asyncio.timeout(self._timeout):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
-
-    def connect(self) -> Connection:
-        """Return a connection of the pool, as a context manager."""
-        return self.engine.connect()
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Hold a connection for statements that stand or fall together: an exception undoes them all."""
+        connection = await self._take()
+        try:
+            await connection.command("BEGIN")
+            try:
+                yield connection
+            except Exception:
+                if not connection.closed:
+                    await connection.command("ROLLBACK")
+                raise
+            await connection.command("COMMIT")
+        except asyncio.CancelledError:
+            connection.close()  # whatever is open there is rolled back
+            raise
+        finally:
+            self._give_back(connection)
 
     def close(self) -> None:
-        """Close the connections that are not in use; the others follow when their work is done."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self.engine.dispose()
+        """Close the connections that are not in use; the others end with the process."""
+        while self._idle:
+            self._idle.pop().close()
+            self.open -= 1
+
+    async def _take(self) -> Connection:
+        if self._free.locked():
+            async with asyncio.timeout(self._settings.db_statement_timeout):
+                await self._free.acquire()
+        else:
+            await self._free.acquire()
+        if self._idle:
+            return self._idle.pop()
+        self.open += 1
+        try:
+            raw = await asyncio.get_running_loop().run_in_executor(None, connect, self._settings)
+        except BaseException:
+            self.open -= 1
+            self._free.release()
+            raise
+        return Connection(raw, self._settings, self._ended)
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.closed:
+            self.open -= 1
+        else:
+            self._idle.append(connection)
+        self._free.release()
+
+    def _ended(self, connection: Connection) -> None:
+        """The server has ended an idle connection; the next request opens a new one."""
+        logger.warning("database_connection_replaced")
+        self._idle.remove(connection)
+        self.open -= 1

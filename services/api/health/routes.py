@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 
-from services.api.deps import Database
+from services.api.deps import database
 from services.api.health.schema import ExpectedSchema
 from services.api.middleware.observe import Observer
 from services.api.observe.metrics import fact
@@ -22,10 +22,10 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"description": "The reason: behind, ahead or unreachable"}})
-def readyz(request: Request, db: Database) -> JSONResponse:
+async def readyz(request: Request) -> JSONResponse:
     """The database answers, and its revision is the one that this image expects."""
     expected: ExpectedSchema = request.app.state.expected_schema
-    found = expected.look(db)
+    found = await expected.look(database(request))
     if found.state == "ready":
         return JSONResponse({"status": found.state, "detail": found.detail})
     return JSONResponse(
@@ -34,18 +34,19 @@ def readyz(request: Request, db: Database) -> JSONResponse:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(request: Request, db: Database) -> Response:
+async def metrics(request: Request) -> Response:
     """The figures of all workers, and facts about the schema, for Prometheus: the same whichever worker answers."""
     expected: ExpectedSchema = request.app.state.expected_schema
     observer: Observer = request.app.state.observer
-    found = expected.look(db)
+    db = database(request)
+    found = await expected.look(db)
     facts = [
         fact("tangga_database_up", "1 if the database answers", found.state != "unreachable"),
         fact("tangga_schema_ready", "1 if the schema is the expected one", found.state == "ready"),
         *_revisions("tangga_expected_revision", "Revision that this image expects", expected.heads),
         *_revisions("tangga_schema_revision", "Revision that the database is at", found.revisions),
     ]
-    if (age := expected.age(db)) is not None:
+    if (age := await expected.age(db)) is not None:
         facts.append(fact("tangga_schema_age_seconds", "Since the newest step, up or down, was done", age))
     observer.sample()
     return Response(observer.metrics.page(facts), media_type=CONTENT_TYPE_LATEST)

@@ -3,21 +3,19 @@
 import logging
 from typing import Literal, NamedTuple
 
+import psycopg2
 import psycopg2.errors
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from services.api.db.database import Database
+from services.api.db.connection import Runner
+from services.api.db.statement import Statement
+from services.migrate.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
 
 State = Literal["ready", "behind", "ahead", "unreachable"]
-_current = text("SELECT version_num FROM alembic_version")
-_age = text("""
-    SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8
+_current = Statement("SELECT version_num FROM alembic_version")
+_age = Statement("""
+    SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8 AS age
     FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
 """)
 
@@ -33,30 +31,36 @@ class Found(NamedTuple):
 class ExpectedSchema:
     """The revisions that came with this image, read once from migrations/versions."""
 
-    def __init__(self, config_file: str = "alembic.ini") -> None:
-        scripts = ScriptDirectory.from_config(Config(config_file))
-        self.heads = frozenset(scripts.get_heads())
-        self._known = frozenset(script.revision for script in scripts.walk_revisions())
+    def __init__(self) -> None:
+        if steps := steps_of_files("migrations/versions"):
+            self._known = frozenset(steps)
+            self.heads = self._known - frozenset(steps.values())
+        else:
+            # Branches, or another spelling: Alembic reads everything, but loading it takes a tenth of the whole start.
+            from alembic.config import Config
+            from alembic.script import ScriptDirectory
 
-    def look(self, db: Database) -> Found:
+            scripts = ScriptDirectory.from_config(Config("alembic.ini"))
+            self._known = frozenset(script.revision for script in scripts.walk_revisions())
+            self.heads = frozenset(scripts.get_heads())
+
+    async def look(self, db: Runner) -> Found:
         """Ask the database in one statement where it is.
 
         `behind`: a step of this image is still to be run. `ahead`: the database holds a revision that this image has
         never heard of, so a newer image migrated it.
         """
         try:
-            with db.connect() as connection:
-                found = frozenset(connection.execute(_current).scalars())
-        except ProgrammingError as error:
-            if not isinstance(error.orig, psycopg2.errors.UndefinedTable):
-                raise
+            found = frozenset(row["version_num"] for row in await db.rows(_current))
+        except psycopg2.errors.UndefinedTable:
             found = frozenset()
-        except (DBAPIError, PoolTimeoutError) as error:
-            logger.warning("database_unreachable", extra={"reason": str(getattr(error, "orig", error)).strip()})
+        except (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError) as error:
+            logger.warning("database_unreachable", extra={"reason": str(error).strip()})
             if "password authentication failed" in str(error):
                 return Found(
                     "unreachable",
-                    ("The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."),
+                    "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given. "
+                    "`make rotate-secrets apply=1` gives it the one of .env.",
                 )
             return Found("unreachable", "The database does not answer.")
         if found == self.heads:
@@ -67,13 +71,13 @@ class ExpectedSchema:
             return Found("ahead", detail, found)
         return Found("behind", f"The database is at {at}; this image expects {want}.", found)
 
-    def age(self, db: Database) -> float | None:
+    async def age(self, db: Runner) -> float | None:
         """Return the seconds since the newest step was done; None if no log of them can be read."""
         try:
-            with db.connect() as connection:
-                return connection.execute(_age).scalar()
-        except (DBAPIError, PoolTimeoutError):
+            row = await db.row(_age)
+        except (psycopg2.Error, TimeoutError):
             return None
+        return row["age"] if row else None
 
 
 def _names(revisions: frozenset[str]) -> str:

@@ -48,9 +48,11 @@ def shortage(server: Server, replicas: int, workers: int, pool: int) -> str | No
 def check(settings: Settings, workers: int) -> None:
     """Ask the server once, and log a warning if there is a shortage. Never raises: the service starts anyway."""
     try:
-        url = settings.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        parameters = {**settings.connection_parameters(), "password": settings.passwords()[0]}
         with (
-            closing(psycopg2.connect(url, connect_timeout=3, application_name="tangga-api budget")) as connection,
+            closing(
+                psycopg2.connect(**parameters, connect_timeout=3, application_name="tangga-api budget")
+            ) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(_ASK)

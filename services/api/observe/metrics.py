@@ -13,7 +13,8 @@ from shutil import rmtree
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from sqlalchemy import QueuePool
+
+from services.api.db.database import Database
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _folder: Path | None = None
@@ -117,12 +118,15 @@ class Metrics:
             uses[0].inc(statements)
             uses[1].inc(database)
 
-    def sample(self, in_progress: int, pool: QueuePool) -> None:
-        """Publish what changes too often to be written down each time, and the worker's memory."""
+    def sample(self, in_progress: int, database: Database) -> None:
+        """Publish what changes too often to be written down each time."""
         self._in_progress.set(in_progress)
-        self._checked_out.set(pool.checkedout())
-        self._open.set(pool.checkedout() + pool.checkedin())
-        self._size.set(pool.size())
+        self._checked_out.set(database.in_use)
+        self._open.set(database.open)
+        self._size.set(database.size)
+
+    def sample_memory(self) -> None:
+        """Publish the worker's memory."""
         for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 self._memory.labels(_worker).set(int(line.split()[1]) * 1024)

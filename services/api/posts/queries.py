@@ -3,10 +3,14 @@
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, exists, func, insert, literal_column, select, update
 from sqlalchemy.sql.selectable import FromClause
 
+from services.api.db.connection import Runner
 from services.api.db.models import Post, User, Vote
+from services.api.db.statement import Row, Statement
+
+USUAL_LIMIT = 10
 
 
 def _with_owner_and_votes(posts: FromClause) -> Select[Any]:
@@ -22,14 +26,16 @@ def _with_owner_and_votes(posts: FromClause) -> Select[Any]:
 
 _posts = Post.__table__
 _columns = [*_posts.c]
-_by_id = _with_owner_and_votes(_posts).where(_posts.c.id == bindparam("post_id"))
+_by_id = Statement(_with_owner_and_votes(_posts).where(_posts.c.id == bindparam("post_id")))
 
 
 @cache
-def _page(*, after: bool, skip: bool, search: bool) -> Select[Any]:
+def _page(*, usual: bool, after: bool, skip: bool, search: bool) -> Statement:
     """Build the statement of a page. Its posts are found first: the rest is asked only for rows that are shown."""
+    # Written out, the usual limit is known to the planner, which then plans once for all requests (decision 23).
+    limit: Any = literal_column(str(USUAL_LIMIT)) if usual else bindparam("limit")
     # Newest first. Ids grow with time and are unique, so they also give every page a firm beginning and end.
-    posts = select(*_columns).order_by(_posts.c.id.desc()).limit(bindparam("limit"))
+    posts = select(*_columns).order_by(_posts.c.id.desc()).limit(limit)
     if after:
         posts = posts.where(_posts.c.id < bindparam("after"))
     if skip:
@@ -37,22 +43,28 @@ def _page(*, after: bool, skip: bool, search: bool) -> Select[Any]:
     if search:
         posts = posts.where(_posts.c.nama.ilike(bindparam("pattern"), escape="\\"))
     page = posts.subquery("page")
-    return _with_owner_and_votes(page).order_by(page.c.id.desc())
+    return Statement(_with_owner_and_votes(page).order_by(page.c.id.desc()))
 
 
 # Inside a CTE, SQLAlchemy wants values spelt out, and their parameters named unlike their columns.
 _writable: dict[str, Any] = {
     name: bindparam(f"new_{name}") for name in ("nama", "umur", "alamat", "published", "no_hp")
 }
-_insert = _with_owner_and_votes(
-    insert(Post).values(_writable | {"owner_id": bindparam("user_id")}).returning(*_columns).cte("written")
+_insert = Statement(
+    _with_owner_and_votes(
+        insert(Post).values(_writable | {"owner_id": bindparam("user_id")}).returning(*_columns).cte("written")
+    )
 )
 _mine = (Post.id == bindparam("post_id"), Post.owner_id == bindparam("user_id"))
-_update = _with_owner_and_votes(update(Post).where(*_mine).values(_writable).returning(*_columns).cte("written"))
-_delete = delete(Post).where(*_mine).returning(Post.id)
-_facts = select(
-    exists().where(User.id == bindparam("user_id")).label("user_exists"),
-    exists().where(Post.id == bindparam("post_id")).label("post_exists"),
+_update = Statement(
+    _with_owner_and_votes(update(Post).where(*_mine).values(_writable).returning(*_columns).cte("written"))
+)
+_delete = Statement(delete(Post).where(*_mine).returning(Post.id))
+_facts = Statement(
+    select(
+        exists().where(User.id == bindparam("user_id")).label("user_exists"),
+        exists().where(Post.id == bindparam("post_id")).label("post_exists"),
+    )
 )
 
 
@@ -60,36 +72,35 @@ def _new(values: dict[str, object]) -> dict[str, object]:
     return {f"new_{name}": value for name, value in values.items()}
 
 
-def find(connection: Connection, post_id: int) -> RowMapping | None:
+async def find(db: Runner, post_id: int) -> Row | None:
     """Return one post, or None."""
-    return connection.execute(_by_id, {"post_id": post_id}).mappings().one_or_none()
+    return await db.row(_by_id, post_id=post_id)
 
 
-def page(connection: Connection, limit: int, skip: int, after: int | None, search: str) -> list[RowMapping]:
+async def page(db: Runner, limit: int, skip: int, after: int | None, search: str) -> list[Row]:
     """Return up to `limit` posts, newest first, that come after the post `after` (keyset) or after `skip` rows."""
-    statement = _page(after=after is not None, skip=skip > 0, search=bool(search))
+    statement = _page(usual=limit == USUAL_LIMIT, after=after is not None, skip=skip > 0, search=bool(search))
     escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    values = {"limit": limit, "after": after, "skip": skip, "pattern": f"%{escaped}%"}
-    return list(connection.execute(statement, values).mappings())
+    return await db.rows(statement, limit=limit, after=after, skip=skip, pattern=f"%{escaped}%")
 
 
-def create(connection: Connection, user_id: int, values: dict[str, object]) -> RowMapping:
-    """Insert a post; raises IntegrityError (post_users_fk) if the user is gone."""
-    return connection.execute(_insert, _new(values) | {"user_id": user_id}).mappings().one()
+async def create(db: Runner, user_id: int, values: dict[str, object]) -> Row:
+    """Insert a post; raises psycopg2.IntegrityError (post_users_fk) if the user is gone."""
+    [row] = await db.rows(_insert, user_id=user_id, **_new(values))
+    return row
 
 
-def replace(connection: Connection, post_id: int, user_id: int, values: dict[str, object]) -> RowMapping | None:
+async def replace(db: Runner, post_id: int, user_id: int, values: dict[str, object]) -> Row | None:
     """Overwrite the user's own post; None if it is not there or not theirs."""
-    parameters = _new(values) | {"post_id": post_id, "user_id": user_id}
-    return connection.execute(_update, parameters).mappings().one_or_none()
+    return await db.row(_update, post_id=post_id, user_id=user_id, **_new(values))
 
 
-def remove(connection: Connection, post_id: int, user_id: int) -> bool:
+async def remove(db: Runner, post_id: int, user_id: int) -> bool:
     """Delete the user's own post; False if it is not there or not theirs."""
-    return connection.execute(_delete, {"post_id": post_id, "user_id": user_id}).one_or_none() is not None
+    return await db.row(_delete, post_id=post_id, user_id=user_id) is not None
 
 
-def facts(connection: Connection, post_id: int, user_id: int) -> tuple[bool, bool]:
+async def facts(db: Runner, post_id: int, user_id: int) -> tuple[bool, bool]:
     """Tell (user exists, post exists): why a statement found nothing to change."""
-    row = connection.execute(_facts, {"post_id": post_id, "user_id": user_id}).one()
-    return row.user_exists, row.post_exists
+    [row] = await db.rows(_facts, post_id=post_id, user_id=user_id)
+    return row["user_exists"], row["post_exists"]

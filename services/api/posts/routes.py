@@ -4,19 +4,18 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import TypeAdapter
-from sqlalchemy import Connection, RowMapping
 
 from services.api import idempotency
 from services.api.answers import conditional, json_answer
-from services.api.deps import CurrentUserId, Database, Id
+from services.api.db.connection import Runner
+from services.api.db.statement import Row
+from services.api.deps import CurrentUserId, Id, database
 from services.api.fields import Integer, OptionalText, WholeNumber
 from services.api.idempotency import IdempotencyKey
 from services.api.posts import cursor, queries
 from services.api.posts.cursor import Cursor
 from services.api.posts.schemas import PostIn, PostOut
 from services.api.problem import Problem
-from services.api.users.schemas import UserOut
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
@@ -25,17 +24,15 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is still
 _NOT_YOURS: dict[int | str, dict[str, Any]] = {403: {"description": "This post belongs to somebody else."}}
 
 
-_page: TypeAdapter[list[PostOut]] = TypeAdapter(list[PostOut])
+def _post_out(row: Row) -> Row:
+    """Return what PostOut describes."""
+    owner = {"id": row["owner_id"], "email": row.pop("owner_email"), "created_at": row.pop("owner_created_at")}
+    return row | {"owner": owner}
 
 
-def _post_out(row: RowMapping) -> PostOut:
-    owner = UserOut(id=row["owner_id"], email=row["owner_email"], created_at=row["owner_created_at"])
-    return PostOut(**row, owner=owner)
-
-
-def _refusal(connection: Connection, post_id: int, user_id: int) -> Problem:
+async def _refusal(db: Runner, post_id: int, user_id: int) -> Problem:
     """Say why a write found nothing: the user is gone, the post is not there, or it is not theirs."""
-    user_exists, post_exists = queries.facts(connection, post_id, user_id)
+    user_exists, post_exists = await queries.facts(db, post_id, user_id)
     if not user_exists:
         return Problem.unauthorized()
     if not post_exists:
@@ -45,9 +42,8 @@ def _refusal(connection: Connection, post_id: int, user_id: int) -> Problem:
 
 @router.get("", response_model=list[PostOut], responses=_UNCHANGED)
 async def list_posts(
-    db: Database,
     request: Request,
-    limit: Annotated[int, WholeNumber, Query(ge=1, le=100, description="posts on a page")] = 10,
+    limit: Annotated[int, WholeNumber, Query(ge=1, le=100, description="posts on a page")] = queries.USUAL_LIMIT,
     skip: Annotated[
         Integer, Query(description="posts to leave out; the cost grows with it, `after` has no such cost")
     ] = 0,
@@ -56,49 +52,52 @@ async def list_posts(
     search: Annotated[OptionalText, Query(max_length=200, description="part of `nama`, in any case")] = "",
 ) -> Response:
     """Return posts, newest first. The `Link` header names the next page, whose cost does not grow with depth."""
-    rows = await db.run(queries.page, limit, skip, after, search)
+    rows = await queries.page(database(request), limit, skip, after, search)
     headers = {}
     if len(rows) == limit:
         query = {"limit": limit, "after": cursor.encode(rows[-1]["id"])} | ({"search": search} if search else {})
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    return conditional(request, _page.dump_json([_post_out(row) for row in rows]), headers)
+    return conditional(request, [_post_out(row) for row in rows], headers)
 
 
 @router.post("", status_code=201, response_model=PostOut, responses={409: {"description": idempotency.UNDER_WAY}})
 async def create_post(
-    body: PostIn, user_id: CurrentUserId, db: Database, request: Request, idempotency_key: IdempotencyKey = None
+    body: PostIn, user_id: CurrentUserId, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a post that belongs to the caller."""
+    db = database(request)
 
-    def write(connection: Connection) -> Response:
-        return json_answer(_post_out(queries.create(connection, user_id, body.model_dump())), 201)
+    async def write(runner: Runner) -> Response:
+        return json_answer(_post_out(await queries.create(runner, user_id, body.model_dump())), 201)
 
     if idempotency_key is None:
-        return await db.run(write)
+        return await write(db)
     hours = request.app.state.settings.idempotency_hours
-    return await db.run(idempotency.once, user_id, idempotency_key, hours, "POST /posts", body, write)
+    return await idempotency.once(db, user_id, idempotency_key, hours, "POST /posts", body, write)
 
 
 @router.get("/{post_id}", response_model=PostOut, responses=_UNCHANGED | _NOT_FOUND)
-async def read_post(post_id: Id, db: Database, request: Request) -> Response:
+async def read_post(post_id: Id, request: Request) -> Response:
     """Return one post."""
-    row = await db.run(queries.find, post_id)
+    row = await queries.find(database(request), post_id)
     if row is None:
         raise Problem(404, "There is no such post.")
-    return conditional(request, _post_out(row).model_dump_json().encode())
+    return conditional(request, _post_out(row))
 
 
 @router.put("/{post_id}", response_model=PostOut, responses=_NOT_YOURS | _NOT_FOUND)
-async def replace_post(post_id: Id, body: PostIn, user_id: CurrentUserId, db: Database) -> Response:
+async def replace_post(post_id: Id, body: PostIn, user_id: CurrentUserId, request: Request) -> Response:
     """Overwrite the caller's own post."""
-    row = await db.run(queries.replace, post_id, user_id, body.model_dump())
+    db = database(request)
+    row = await queries.replace(db, post_id, user_id, body.model_dump())
     if row is None:
-        raise await db.run(_refusal, post_id, user_id)
+        raise await _refusal(db, post_id, user_id)
     return json_answer(_post_out(row))
 
 
 @router.delete("/{post_id}", status_code=204, responses=_NOT_YOURS | _NOT_FOUND)
-async def delete_post(post_id: Id, user_id: CurrentUserId, db: Database) -> None:
+async def delete_post(post_id: Id, user_id: CurrentUserId, request: Request) -> None:
     """Delete the caller's own post, with its votes."""
-    if not await db.run(queries.remove, post_id, user_id):
-        raise await db.run(_refusal, post_id, user_id)
+    db = database(request)
+    if not await queries.remove(db, post_id, user_id):
+        raise await _refusal(db, post_id, user_id)

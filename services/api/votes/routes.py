@@ -1,10 +1,12 @@
 """Voting."""
 
-from fastapi import APIRouter
-from sqlalchemy import Connection, Integer, bindparam, delete, insert, select
+from fastapi import APIRouter, Request
+from sqlalchemy import Integer, bindparam, delete, insert, select
 
+from services.api.db.connection import Runner
 from services.api.db.models import User, Vote
-from services.api.deps import CurrentUserId, Database
+from services.api.db.statement import Statement
+from services.api.deps import CurrentUserId, database
 from services.api.posts import queries as posts
 from services.api.problem import Problem
 from services.api.votes.schemas import VoteIn, VoteOut
@@ -12,7 +14,7 @@ from services.api.votes.schemas import VoteIn, VoteOut
 router = APIRouter(tags=["votes"])
 
 # From the user's own row: a vote of a user who is gone inserts nothing, whether the post is there or not.
-_insert = (
+_insert = Statement(
     insert(Vote)
     .from_select(
         ["user_id", "post_id"],
@@ -20,26 +22,24 @@ _insert = (
     )
     .returning(Vote.post_id)
 )
-_delete = (
+_delete = Statement(
     delete(Vote)
     .where(Vote.post_id == bindparam("post_id"), Vote.user_id == bindparam("user_id"))
     .returning(Vote.post_id)
 )
 
 
-def _count(connection: Connection, user_id: int, post_id: int) -> str:
-    key = {"post_id": post_id, "user_id": user_id}
-    if connection.execute(_insert, key).one_or_none() is None:
+async def _count(db: Runner, user_id: int, post_id: int) -> str:
+    if await db.row(_insert, post_id=post_id, user_id=user_id) is None:
         # A post that is not there fails the foreign key (errors.py), so it is the user who is gone.
         raise Problem.unauthorized()
     return "Your vote was counted."
 
 
-def _take_back(connection: Connection, user_id: int, post_id: int) -> str:
-    key = {"post_id": post_id, "user_id": user_id}
-    if connection.execute(_delete, key).one_or_none() is not None:
+async def _take_back(db: Runner, user_id: int, post_id: int) -> str:
+    if await db.row(_delete, post_id=post_id, user_id=user_id) is not None:
         return "Your vote was taken back."
-    user_exists, post_exists = posts.facts(connection, post_id, user_id)
+    user_exists, post_exists = await posts.facts(db, post_id, user_id)
     if not user_exists:
         raise Problem.unauthorized()
     raise Problem(404, "You have no vote on this post." if post_exists else "There is no such post.")
@@ -54,9 +54,10 @@ def _take_back(connection: Connection, user_id: int, post_id: int) -> str:
         409: {"description": "You have already voted for this post."},
     },
 )
-async def vote(body: VoteIn, user_id: CurrentUserId, db: Database) -> VoteOut:
+async def vote(body: VoteIn, user_id: CurrentUserId, request: Request) -> VoteOut:
     """Vote for a post (`dir` 1), or take the vote back (`dir` 0; 404 if there is none).
 
     However many equal votes arrive at once, one counts and the others get 409.
     """
-    return VoteOut(detail=await db.run(_count if body.dir == 1 else _take_back, user_id, body.post_id))
+    done = await (_count if body.dir == 1 else _take_back)(database(request), user_id, body.post_id)
+    return VoteOut(detail=done)

@@ -3,7 +3,7 @@
 import os
 
 bind = "0.0.0.0:8000"
-worker_class = "asgi"
+worker_class = "services.api.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 keepalive = 5
 # The root file system is read-only.

@@ -1,0 +1,57 @@
+"""SQL that the API sends: built by SQLAlchemy, compiled once when its module is loaded."""
+
+import re
+from itertools import count
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+from sqlalchemy import BindParameter, text
+from sqlalchemy.dialects.postgresql import psycopg2
+from sqlalchemy.sql.elements import CompilerElement
+
+_DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
+_PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
+_numbers = count(1)
+
+Row = dict[str, Any]
+
+
+class Statement:
+    """A statement's text, as psycopg2 takes it, and the values that it brings itself.
+
+    Compiling takes longer than all the rest of a read, so it is not done for each request. For the same reason the
+    server parses and plans it once for each connection (`prepare`, then `execute`); `text` is for where that cannot be.
+
+    Types are psycopg2's: a JSON value goes in as `psycopg2.extras.Json`, and bytes come out as a memoryview.
+    """
+
+    def __init__(self, statement: CompilerElement | str) -> None:
+        """Compile; a string is SQL with `:name` for each value."""
+        element = text(statement) if isinstance(statement, str) else statement
+        compiled = element.compile(dialect=_DIALECT)
+        binds: dict[str, BindParameter[Any]] = getattr(compiled, "binds", {})
+        self.text = str(compiled)
+        self._own = {name: bind.value for name, bind in binds.items() if not bind.required}
+        names = list(dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(self.text) if match[1]))
+        self._columns: list[str] = []
+        name = f"api_{next(_numbers)}"
+        self.prepare = f"PREPARE {name} AS {_PLACEHOLDER.sub(lambda m: _position(m, names), self.text)}"
+        self.execute = f"EXECUTE {name}"
+        if names:
+            self.execute += f" ({', '.join(f'%({name})s' for name in names)})"
+
+    def values(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return all values of an execution: the statement's own, and those that are given."""
+        return self._own | given if self._own else given
+
+    def rows(self, cursor: Cursor) -> list[Row]:
+        """Return what an execution has found, by the names of the columns; [] if the statement returns nothing."""
+        if cursor.description is None:
+            return []
+        if not self._columns:
+            self._columns = [column.name for column in cursor.description]
+        return [dict(zip(self._columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _position(match: re.Match[str], names: list[str]) -> str:
+    return f"${names.index(match[1]) + 1}" if match[1] else "%"
