@@ -154,6 +154,12 @@ merge: .tools ## m="why" join several heads into one
 squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 	@scripts/proof.sh squash "$${to:?up to which revision? make squash to=...}"
 
+##@ Operate
+
+.PHONY: rotate-secrets
+rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database
+	@scripts/rotate-secrets.sh $(if $(finish),--finish) $(if $(apply),--apply)
+
 ##@ Work on the code
 
 .PHONY: lint

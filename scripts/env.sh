@@ -10,9 +10,6 @@ cd "${BASH_SOURCE%/*}/.."
 readonly placeholder=change-me
 readonly secrets=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD TOKEN_KEY)
 
-# 192 random bits in characters that no file format or URL treats specially.
-random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-
 generate() {
   local line temporary
   # Complete before it has its name, and private before it has content.

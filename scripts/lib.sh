@@ -30,21 +30,27 @@ now() {
 # seconds MILLISECONDS: 1234 -> 1.2
 seconds() { printf '%d.%d' "$(($1 / 1000))" "$(($1 % 1000 / 100))"; }
 
-# setting NAME [DEFAULT]: the value that Compose would use: the environment first, then .env, then the default.
-setting() {
-  local name=$1 line
-  if [[ -n ${!name:-} ]]; then
-    printf '%s' "${!name}"
-    return
-  fi
-  line=$(grep -E "^${name}=" .env 2>/dev/null | tail -n 1) || true
+# value_in FILE NAME: the value that a file like .env gives a variable, without its quotes; nothing if it gives none.
+value_in() {
+  local line
+  line=$(grep -E "^$2=" "$1" 2>/dev/null | tail -n 1) || true
   line=${line#*=}
   case $line in
     \'*\' | \"*\") line=${line:1:${#line}-2} ;;
     *) line=${line%%[[:space:]]#*} ;;
   esac
-  printf '%s' "${line:-${2:-}}"
+  printf '%s' "$line"
 }
+
+# setting NAME [DEFAULT]: the value that Compose would use: the environment first, then .env, then the default.
+setting() {
+  local name=$1 value=${!1:-}
+  [[ -n $value ]] || value=$(value_in .env "$name")
+  printf '%s' "${value:-${2:-}}"
+}
+
+# 192 random bits in characters that no file format or URL treats specially.
+random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # confirm QUESTION: asks on a terminal; without one (CI, a pipe) the answer is yes.
 confirm() {

@@ -12,6 +12,7 @@ from tests.stack.test_failures import HEAD
 PAGES = [
     "README.md",
     "docs/operators.md",
+    "docs/secrets.md",
     "docs/authors.md",
     "docs/panduan-migrasi.md",
     "docs/history-and-graph.md",

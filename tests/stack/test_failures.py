@@ -235,8 +235,8 @@ def test_plain_compose_does_not_start_the_api_either(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
-        ("DB_OWNER_PASS", "the volume keeps the password of its first start"),
-        ("DB_PASS", "The database refuses the API's password (DB_PASS): the volume keeps the one of its first start."),
+        ("DB_OWNER_PASS", "make rotate-secrets apply=1"),
+        ("DB_PASS", "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given."),
     ],
 )
 def test_a_password_changed_only_in_env_is_explained(stack: Stack, variable: str, said: str) -> None:
