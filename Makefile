@@ -16,7 +16,8 @@ override rows := $(value rows)
 override page := $(value page)
 override rounds := $(value rounds)
 override minutes := $(value minutes)
-export m to from r s f at ref rows page rounds minutes
+override html := $(value html)
+export m to from r s f at ref rows page rounds minutes html
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -155,6 +156,10 @@ squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 	@scripts/proof.sh squash "$${to:?up to which revision? make squash to=...}"
 
 ##@ Operate
+
+.PHONY: status
+status: .image ## [html=status.html] [json=1] services, schema, connections, backups, deploys, on one page
+	@scripts/status.sh $(if $(html),--html "$$html") $(if $(json),--json)
 
 .PHONY: rotate-secrets
 rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database

@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": "services.migrate.plan",
     "lint": "services.migrate.lint.command",
     "log": "services.migrate.history",
+    "status": "services.migrate.status",
     "drift": "services.migrate.drift",
     "verify": "services.migrate.verify",
     "graph": "services.migrate.graph",

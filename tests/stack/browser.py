@@ -93,6 +93,10 @@ class Browser:
             time.sleep(0.1)
         return value
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the page a window of so many pixels."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
+
     def click(self, selector: str) -> None:
         """Click the first element that matches, once it is there."""
         self.wait_for(f"!!document.querySelector({json.dumps(selector)})")

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.stack.browser import Browser
+
 REPOSITORY = Path(__file__).parents[2]
 OWNER = "tangga_owner"
 
@@ -151,6 +153,13 @@ def stack(make_stack: Callable[[str], Stack], request: pytest.FixtureRequest) ->
     stack.make("up")
     yield stack
     stack.remove()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    program = subprocess.run([REPOSITORY / "scripts/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    with Browser(program.stdout.strip(), tmp_path) as browser:
+        yield browser
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:

@@ -1,24 +1,12 @@
 """The documentation page in a real browser: it works, and nothing in it comes from elsewhere."""
 
-import subprocess
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
-import pytest
-
 from tests.stack.browser import Browser
-from tests.stack.conftest import REPOSITORY, Stack
+from tests.stack.conftest import Stack
 
 LIST = "#operations-posts-list_posts"
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = subprocess.run([REPOSITORY / "scripts/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    with Browser(program.stdout.strip(), tmp_path) as browser:
-        yield browser
 
 
 def test_the_page_shows_every_operation_lets_one_log_in_and_runs_a_request(stack: Stack, browser: Browser) -> None:

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# usage: scripts/status.sh [--json | --html FILE]
+#
+# How the stack is, on one page: containers, schema, connections, the newest backups, the last deploys. Gathers what only
+# this machine knows and hands it to `alembic status`, which asks the database. --html writes a page for a browser.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+readonly shown=5
+
+joined() { paste -sd, -; }
+
+# A name as JSON: what Compose allows in a project's name or a tag needs no escape.
+facts() {
+  local folder file backups=()
+  folder=$(setting BACKUP_DIR ./backups)
+  for file in "$folder"/*.json; do [[ ! -e $file ]] || backups=("$file" "${backups[@]}"); done
+  printf '{"project": "%s", "tag": "%s", "services": [' "$(setting COMPOSE_PROJECT_NAME tangga)" "$(setting TAG latest)"
+  docker compose ps --all --format json | joined
+  # Names begin with the time, so the newest comes last.
+  printf '], "backups": ['
+  ((${#backups[@]} == 0)) || for file in "${backups[@]:0:shown}"; do tr -d '\n' <"$file"; echo; done | joined
+  printf '], "operations": ['
+  tail -n "$shown" .deploy/log.jsonl 2>/dev/null | joined
+  printf ']}\n'
+}
+
+ask() { facts | docker compose --progress quiet run --rm -T --no-deps migrate alembic status "$@"; }
+
+_main() {
+  local page
+  case ${1:-} in
+    --html)
+      page=$(ask --html) || exit
+      printf '%s\n' "$page" >"$2"
+      say "$2"
+      ;;
+    *) ask "$@" ;;
+  esac
+}
+
+_main "$@"
