@@ -22,7 +22,7 @@ facts() {
   printf '], "backups": ['
   ((${#backups[@]} == 0)) || for file in "${backups[@]:0:shown}"; do tr -d '\n' <"$file"; echo; done | joined
   printf '], "operations": ['
-  tail -n "$shown" .deploy/log.jsonl 2>/dev/null | joined
+  { tail -n "$shown" .deploy/log.jsonl 2>/dev/null || true; } | joined
   printf ']}\n'
 }
 

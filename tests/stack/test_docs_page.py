@@ -16,6 +16,8 @@ def test_the_page_shows_every_operation_lets_one_log_in_and_runs_a_request(stack
     browser.wait_for(f"document.querySelectorAll('.opblock').length === {len(operations)}")
 
     browser.click(f"{LIST} .opblock-summary-control")
+    # Faster than any hand, a click can come before the page has looked the operation up.
+    browser.wait_for(f"!!document.querySelector('{LIST} [data-param-name=limit] input')")
     browser.click(f"{LIST} .execute")
     status = "document.querySelector('%s .live-responses-table tbody .response-col_status')?.innerText"
     assert browser.wait_for(status % LIST).startswith("200")
@@ -28,6 +30,7 @@ def test_the_page_shows_every_operation_lets_one_log_in_and_runs_a_request(stack
     browser.click(".btn-done")
     create = "#operations-posts-create_post"
     browser.click(f"{create} .opblock-summary-control")
+    browser.wait_for(f"!!document.querySelector('{create} textarea')?.value.includes('nama')")
     browser.click(f"{create} .execute")
     assert browser.wait_for(status % create).startswith("201")
 

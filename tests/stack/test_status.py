@@ -11,9 +11,9 @@ from tests.stack.conftest import Stack
 
 HOSTILE = "<script>document.title = 'ran'</script>"
 MANIFEST = {
-    "file": f"tangga-20261127T203120Z-{HEAD}.dump",
+    "file": f"tangga-20260102T203120Z-{HEAD}.dump",
     "database": "tangga",
-    "created_at": "2026-11-27T20:31:20+00:00",
+    "created_at": "2026-01-02T20:31:20+00:00",
     "revision": HEAD,
     "bytes": 123_456,
     "tables": {"public.posts": {"rows": 1_000}, "public.users": {"rows": 10}},
