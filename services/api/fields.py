@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, validate_email
+from pydantic.config import JsonDict
 
 LARGEST_INTEGER = 2**31 - 1  # PostgreSQL's integer
 
@@ -34,8 +35,9 @@ def _whole_number(value: object) -> object:
 
 
 # PostgreSQL's text types cannot hold a NUL byte; the length bounds what one row can cost.
-Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_no_nul)]
-OptionalText = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
+WITHOUT_NUL: JsonDict = {"pattern": "^[^\\u0000]*$"}
+Text = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=WITHOUT_NUL), AfterValidator(_no_nul)]
+OptionalText = Annotated[str, Field(max_length=1000, json_schema_extra=WITHOUT_NUL), AfterValidator(_no_nul)]
 # One spelling of an address, so that one person has one account and logs in to the one that they registered.
 Email = Annotated[
     str,

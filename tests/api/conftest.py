@@ -15,7 +15,7 @@ from tests.databases import connect, migrate, run, scratch_database
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--contract-examples", default="100", help="test_contract.py: requests for each operation")
+    parser.addoption("--contract-examples", default="30", help="test_contract.py: requests for each operation")
     parser.addoption("--contract-seconds", help="test_contract.py: go on for that long")
 
 

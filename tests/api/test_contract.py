@@ -74,7 +74,7 @@ def _try(url: str, people: list[Person], folder: Path, *options: str) -> tuple[i
 def test_no_answer_is_a_fault_or_undocumented(
     database: str, person: Callable[[str], Person], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    examples = int(request.config.getoption("--contract-examples", default="100"))
+    examples = int(request.config.getoption("--contract-examples", default="30"))
     seconds = request.config.getoption("--contract-seconds", default=None)
     people = [person(f"{name}@example.com") for name in ("ani", "budi", "citra")]
     budget = ["--max-time", seconds] if seconds else ["--max-examples", str(examples)]

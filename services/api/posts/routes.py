@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 
 from services.api import idempotency
 from services.api.answers import conditional, json_answer
@@ -43,7 +44,8 @@ async def _refusal(db: Runner, post_id: int, user_id: int) -> Problem:
 @router.get("", response_model=list[PostOut], responses=_UNCHANGED)
 async def list_posts(
     request: Request,
-    limit: Annotated[int, WholeNumber, Query(ge=1, le=100, description="posts on a page")] = queries.USUAL_LIMIT,
+    # The bounds before the conversion: after it, the document would not know them.
+    limit: Annotated[int, Field(ge=1, le=100), WholeNumber, Query(description="posts on a page")] = queries.USUAL_LIMIT,
     skip: Annotated[
         Integer, Query(description="posts to leave out; the cost grows with it, `after` has no such cost")
     ] = 0,

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.api.fields import Email, Input, OptionalText
+from services.api.fields import WITHOUT_NUL, Email, Input, OptionalText
 
 EXAMPLE: JsonDict = {"id": 1, "email": "ani@example.com", "created_at": "2026-11-22T16:50:00Z"}
 
@@ -19,7 +19,9 @@ class UserIn(Input):
     )
 
     email: Annotated[Email, Field(description="one account per address; upper and lower case are the same")]
-    password: Annotated[OptionalText, Field(min_length=8, max_length=200, json_schema_extra={"format": "password"})]
+    password: Annotated[
+        OptionalText, Field(min_length=8, max_length=200, json_schema_extra={"format": "password"} | WITHOUT_NUL)
+    ]
 
 
 class UserOut(BaseModel):
