@@ -24,22 +24,14 @@ class Tokens:
         case.headers["Authorization"] = f"Bearer {data}"
 
 
-# To JSON Schema 1.0 is an integer, but nobody would write it so in an address.
-@schemathesis.hook
-def map_path_parameters(_context: schemathesis.HookContext, path_parameters: dict[str, Any]) -> dict[str, Any]:
-    """Write whole numbers as such."""
-    return _written(path_parameters)
-
-
-@schemathesis.hook
-def map_query(_context: schemathesis.HookContext, query: dict[str, Any]) -> dict[str, Any]:
-    """Write whole numbers as such."""
-    return _written(query)
-
-
 @schemathesis.hook
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _options: dict[str, Any]) -> None:
-    """Use no Idempotency-Key twice: the answer of a creation that is replayed may name a post that is gone by now."""
+    """Write whole numbers as such in addresses: 1.0 is an integer to JSON Schema, but nobody would write it there.
+
+    Use no Idempotency-Key twice: the answer of a creation that is replayed may name a post that is gone by now.
+    """
+    case.path_parameters = _written(case.path_parameters)
+    case.query = _written(case.query)
     for name, value in (case.headers or {}).items():
         if name.lower() == "idempotency-key" and _KEY.fullmatch(str(value)):
             case.headers[name] = f"{value[:200]}{next(_numbers)}"
