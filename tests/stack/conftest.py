@@ -24,6 +24,10 @@ def free_port() -> int:
         return port
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: measures time, or disturbs the engine; no other module runs beside it")
+
+
 class Stack:
     """One stack, from outside: what a person types, and what the engine says of it."""
 

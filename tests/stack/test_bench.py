@@ -8,8 +8,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.load.bench_report import BEGIN, END, ROUTES, Figure, as_text, figures, write_markdown
 from tests.stack.conftest import REPOSITORY
+
+pytestmark = pytest.mark.alone
 
 
 def test_the_bench_measures_everybody_and_finds_equal_answers(tmp_path: Path) -> None:

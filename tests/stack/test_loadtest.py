@@ -7,6 +7,8 @@ import pytest
 from tests.load.loadtest import Answer, Sample, growth, verdict
 from tests.stack.conftest import REPOSITORY
 
+pytestmark = pytest.mark.alone
+
 FLAT = (40.0, 41.0, 0.1)
 
 

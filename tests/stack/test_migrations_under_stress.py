@@ -10,6 +10,8 @@ import pytest
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import HEAD, write_step
 
+pytestmark = pytest.mark.alone
+
 
 def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
     expected = stack.schema()

@@ -10,6 +10,8 @@ from tests.load.traffic import NO_ANSWER, Answer
 from tests.load.under_load import Phase, verdict
 from tests.stack.conftest import REPOSITORY
 
+pytestmark = pytest.mark.alone
+
 
 def test_safe_forms_harm_no_request_and_a_naive_one_does(tmp_path: Path) -> None:
     raw, plot = tmp_path / "raw.json", tmp_path / "plot.svg"

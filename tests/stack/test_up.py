@@ -13,6 +13,8 @@ import pytest
 
 from tests.stack.conftest import OWNER, Stack, wait_for
 
+pytestmark = pytest.mark.alone
+
 HEAD = "a84f6d1be027"
 
 
