@@ -17,7 +17,8 @@ override page := $(value page)
 override rounds := $(value rounds)
 override minutes := $(value minutes)
 override html := $(value html)
-export m to from r s f at ref rows page rounds minutes html
+override keep := $(value keep)
+export m to from r s f at ref rows page rounds minutes html keep
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -76,6 +77,7 @@ plan: .tools ## [to=head] [json=1] what migrate would do: statements, locks, siz
 
 .PHONY: migrate
 migrate: .image ## [to=head] go up
+	@scripts/backup.sh --before-migrate
 	@$(migrate) upgrade "$${to:-head}"
 
 .PHONY: rollback
@@ -84,6 +86,7 @@ rollback: .image ## [to=-1] [yes=1] go down, by default one step; says first wha
 
 .PHONY: upgrade
 upgrade: .image ## to=28801a7e4404 go up to a revision
+	@scripts/backup.sh --before-migrate
 	@$(migrate) upgrade "$${to:?which revision? make upgrade to=...}"
 
 .PHONY: downgrade
@@ -160,6 +163,30 @@ squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 .PHONY: status
 status: .image ## [html=status.html] [json=1] services, schema, connections, backups, deploys, on one page
 	@scripts/status.sh $(if $(html),--html "$$html") $(if $(json),--json)
+
+.PHONY: backup
+backup: .ready ## [keep=7] back the database up while it is in use; keep only the newest few
+	@scripts/backup.sh
+
+.PHONY: backups
+backups: ## [json=1] the backups, newest first
+	@scripts/backup.sh --list $(if $(json),--json)
+
+.PHONY: backup-verify
+backup-verify: .ready ## [f=newest] restore a backup into a throwaway database, and compare every table
+	@scripts/backup.sh --verify "$${f:-newest}"
+
+.PHONY: restore
+restore: .image ## f=newest [yes=1] restore a backup beside the live database, compare, and swap the two
+	@$(if $(yes),yes=1) scripts/restore.sh "$${f:?which backup? make restore f=newest, or a name of: make backups}"
+
+.PHONY: restore-confirm
+restore-confirm: .ready ## drop what was live before a restore
+	@scripts/restore.sh --confirm
+
+.PHONY: restore-undo
+restore-undo: .ready ## swap back what was live before a restore
+	@scripts/restore.sh --undo
 
 .PHONY: rotate-secrets
 rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database

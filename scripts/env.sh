@@ -28,6 +28,8 @@ generate() {
 
 _main() {
   [[ -e .env ]] || generate
+  # Docker would make it for root, and open.
+  [[ -d $(setting BACKUP_DIR ./backups) ]] || mkdir -m 0700 "$(setting BACKUP_DIR ./backups)"
   local name
   for name in "${secrets[@]}"; do
     [[ $(setting "$name") != *"$placeholder"* ]] ||

@@ -113,3 +113,47 @@ step() {
   rm -f "$log"
   return "$status"
 }
+
+# told LABEL COMMAND...: a step whose command says itself what is to be said: afterwards that stands in $told. If it fails,
+# the script ends with the command's own error, or with the end of what it printed.
+told() {
+  local label=$1 output status=0
+  shift
+  output=$(mktemp)
+  STEP_MAY_FAIL=1 step "$label" into "$output" "$@" || status=$?
+  told=$(<"$output")
+  rm -f "$output"
+  ((status)) || return 0
+  if grep -q '^error: ' <<<"$told"; then
+    sed -n '/^error: /,$p' <<<"$told" >&2
+  else
+    printf '%serror:%s %s failed\n' "$red" "$reset" "$label" >&2
+    tail -n 15 <<<"$told" | sed 's/^/    | /' >&2
+  fi
+  exit "$status"
+}
+into() { "${@:2}" >"$1" 2>&1; }
+
+# in_backup COMMAND...: services/postgres/backup.sh in its container; for `told`.
+in_backup() { docker compose --progress quiet run --rm -T backup "$@"; }
+
+# with_deploy_lock ACTION: from here on nobody else deploys, restores, upgrades or rotates; until this script ends.
+with_deploy_lock() {
+  mkdir -p -m 0700 .deploy
+  exec {deploy_lock}<>.deploy/lock
+  flock --nonblock "$deploy_lock" || die "$(<.deploy/lock)" 'wait for it to end'
+  printf '%s runs since %s UTC (by %s, process %s)\n' "$1" "$(date -u '+%Y-%m-%d %H:%M:%S')" "$(id -un)" "$$" >.deploy/lock
+  operation=$1 operation_started=$(date -u +%Y-%m-%dT%H:%M:%SZ) operation_began=$(now)
+}
+
+# log_operation OUTCOME FROM TO REVISION [REASON]: a line in the operations log, of what with_deploy_lock began.
+log_operation() {
+  local name line=''
+  for name in "started_at=$operation_started" "who=${SUDO_USER:-$(id -un)}" "action=$operation" "outcome=$1" "from=$2" "to=$3" "revision=$4" "reason=${5:-}"; do
+    line+="\"${name%%=*}\": \"$(json_text "${name#*=}")\", "
+  done
+  printf '{%s"seconds": %s}\n' "$line" "$(seconds $(($(now) - operation_began)))" >>.deploy/log.jsonl
+}
+
+# json_text TEXT: as the inside of a JSON string.
+json_text() { printf '%s' "$1" | tr -d '\000-\037' | sed 's/["\\]/\\&/g'; }

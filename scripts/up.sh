@@ -71,10 +71,14 @@ _main() {
   scripts/images.sh
   step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
   STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed
+  scripts/backup.sh --before-migrate
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
   STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api || api_failed
+  if [[ ,$(setting COMPOSE_PROFILES), == *,scheduled-backups,* ]]; then
+    step 'scheduled backups' docker compose up --detach --no-deps scheduled-backups || die 'the scheduled backups did not start' 'see above'
+  fi
   summary
 }
 

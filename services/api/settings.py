@@ -153,6 +153,9 @@ class MigrateSettings(DatabaseSettings):
     # Where a step down keeps what it would lose.
     migrate_save_dir: Path = Path("/saved")
     migrate_traceback: bool = False
+    # Steps go up only from where a backup younger than this was made.
+    backup_before_migrate: bool = False
+    backup_fresh_minutes: Annotated[float, Field(gt=0)] = 60
     # The release, as images are tagged: noted in migration_log.
     tag: str = "latest"
 
