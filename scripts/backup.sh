@@ -17,10 +17,10 @@ make_one() {
   say "$told"
 }
 
-# compose.prod.yaml sets it too.
+# compose.prod.yaml has another default.
 wanted_before_migrate() {
   local default=false
-  [[ $(setting COMPOSE_FILE) != *compose.prod.yaml* ]] || default=true
+  if in_production; then default=true; fi
   [[ $(setting BACKUP_BEFORE_MIGRATE "$default") =~ ^(1|true|yes|on)$ ]]
 }
 

@@ -9,7 +9,11 @@ set -Eeuo pipefail
 cd "${BASH_SOURCE%/*}/.."
 
 readonly UNKNOWN_REVISION=13
-new=$(setting DB_NAME tangga)_restoring
+
+new='' # the database that is being made
+
+# shellcheck disable=SC2329 # with_deploy_lock calls it
+clean_up() { [[ -z $new ]] || in_backup drop "$new" >/dev/null 2>&1; }
 
 # knows REVISION: whether this image has it.
 knows() {
@@ -19,61 +23,58 @@ knows() {
 }
 
 ask() {
-  local live
   [[ ${yes:-} != 1 ]] || return 0
-  told 'live database' in_backup live
-  live=$told
-  [[ -n $live ]] || return 0
-  [[ -t 0 ]] || die "the live database holds $live, and there is no terminal to ask on; nothing was changed" 'add yes=1: the live one is kept until make restore-confirm'
-  confirm "The live database holds $live. It is kept under another name until make restore-confirm. Go on?" || die 'nothing was changed'
-}
-
-ended() {
-  local status=$?
-  ((status == 0)) || {
-    log_operation failed '' "$file" '' 'see the terminal'
-    in_backup drop "$new" >/dev/null 2>&1 || true
-  }
+  STEP_QUIET=1 told 'live database' in_backup live
+  [[ -n $told ]] || return 0
+  [[ -t 0 ]] || die "the live database holds $told, and there is no terminal to ask on; nothing was changed" 'add yes=1: the live one is kept until make restore-confirm'
+  confirm "The live database holds $told. It is kept under another name until make restore-confirm. Go on?" || die 'nothing was changed'
 }
 
 restore() {
-  local file=$1 revision image bytes
-  with_deploy_lock restore
-  told checksum in_backup check "$file"
+  local name revision image bytes
+  told checksum in_backup check "$1"
   # shellcheck disable=SC2034 # by position
-  read -r file revision image bytes <<<"$told"
+  read -r name revision image bytes <<<"$told"
+  operation_to=$name operation_revision=$revision
   knows "${revision%%+*}" ||
-    die "$file.dump is at revision $revision, which this image does not have; nothing was changed" "deploy the image that made it (TAG=$image) or a newer one, then again"
+    die "$name.dump is at revision $revision, which this image does not have; nothing was changed" "deploy the image that made it (TAG=$image) or a newer one, then again"
   ask
-  trap ended EXIT
-  told 'restore into a new database' in_backup load "$file" "$new"
+  new=$(setting DB_NAME tangga)_restoring
+  told 'restore into a new database' in_backup load "$name" "$new"
   told 'migrate it' docker compose --progress quiet run --rm -T -e DB_NAME="$new" -e BACKUP_BEFORE_MIGRATE=false migrate alembic upgrade head
   told 'swap' in_backup swap "$new"
-  log_operation ok "$told" "$file" "$revision"
-  trap - EXIT
-  say "$file.dump is restored and live; what was live is kept as $told"
+  new=''
+  operation_from=$told
+  say "$name.dump is live; what was live before is kept as $told"
   say "${dim}next:${reset} make restore-confirm drops that one   make restore-undo swaps them back"
 }
 
 undo() {
-  with_deploy_lock restore
   told 'swap back' in_backup undo
-  log_operation ok "$told" '' '' 'make restore-undo'
-  say "What was live before the restore is live again; the restored one is kept as $told"
+  operation_from=$told
+  say "What was live before the restore is live again; the other one is kept as $told"
 }
 
 confirm_all() {
-  with_deploy_lock restore
-  told 'drop what is kept' in_backup confirm
+  told 'drop' in_backup confirm
   say "${told:-No database from before a restore is kept.}"
 }
 
 _main() {
   case ${1:-} in
-    --undo) undo ;;
-    --confirm) confirm_all ;;
+    --undo)
+      with_deploy_lock restore-undo
+      undo
+      ;;
+    --confirm)
+      with_deploy_lock restore-confirm
+      confirm_all
+      ;;
     '' | --*) die 'which backup?' 'make restore f=newest, or a name of: make backups' ;;
-    *) restore "$1" ;;
+    *)
+      with_deploy_lock restore
+      restore "$1"
+      ;;
   esac
 }
 
