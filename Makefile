@@ -188,6 +188,10 @@ restore-confirm: .ready ## drop what was live before a restore
 restore-undo: .ready ## swap back what was live before a restore
 	@scripts/restore.sh --undo
 
+.PHONY: db-upgrade
+db-upgrade: .ready ## to=17 [back=1] [confirm=1] [yes=1] move the data to another version of PostgreSQL, on a volume of its own
+	@$(if $(yes),yes=1) scripts/db-upgrade.sh $(if $(back),--back,$(if $(confirm),--confirm,"$${to:?to which version? make db-upgrade to=17}"))
+
 .PHONY: rotate-secrets
 rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database
 	@scripts/rotate-secrets.sh $(if $(finish),--finish) $(if $(apply),--apply)

@@ -21,6 +21,7 @@
 set -Eeuo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 . "$here/../../scripts/lib.sh"
+. "$here/client.sh"
 
 readonly folder=${BACKUPS:-/backups} database=${DB_NAME:-}
 
@@ -109,22 +110,6 @@ name() {
 
 # --- The database -----------------------------------------------------------------------------------------------------
 
-# secret NAME: from /run/secrets if it is there, else from the environment.
-secret() {
-  local file=/run/secrets/${1,,}
-  if [[ -r $file ]]; then cat "$file"; else printf '%s' "${!1:-}"; fi
-}
-
-as_owner() { PGUSER=$DB_OWNER_USERNAME PGPASSWORD=$(secret DB_OWNER_PASS) "$@"; }
-as_superuser() { PGUSER=$POSTGRES_USER PGPASSWORD=$(secret POSTGRES_PASSWORD) "$@"; }
-query() { psql -XqAt -v ON_ERROR_STOP=1 "$@"; }
-
-# jobs: as many as there are processors, but leave a large server some.
-jobs() { nproc | awk '{ print ($1 > 4 ? 4 : $1) }'; }
-
-# one_line FILE: the last that a program said, for a message.
-one_line() { sed -E 's/^(psql|pg_dump|pg_restore)(:[^ ]*)?: //; s/^error: //' "$1" | grep -v '^DETAIL\|^HINT\|^CONTEXT\|^Command was' | tail -n 1; }
-
 # One at a time, across containers; gone with the process.
 lock() {
   [[ -w $folder ]] || die "the folder of backups cannot be written to by uid $(id -u)" 'on the host: chown it (BACKUP_DIR, by default ./backups) to whoever calls make'
@@ -208,9 +193,6 @@ JSON
   say "$name.dump: $(size "$(value "$name" bytes)"), $(rows "$name") rows"
 }
 
-# major VERSION: 17 of "17.12 (Debian ...)" or "pg_dump (PostgreSQL) 17.12".
-major() { grep -oE '[0-9]+' <<<"$1" | head -n 1; }
-
 # prune NAME: of the whole backups, only the newest $keep stay, and the newest that is verified. What is not whole is left
 # to a person.
 prune() {
@@ -242,9 +224,6 @@ check() {
     die "$name.dump was made by PostgreSQL $server, and this is $(pg_restore --version | cut -d ' ' -f 3); nothing was changed" "set POSTGRES_IMAGE in .env to an image of PostgreSQL $(major "$server") or newer"
   say "$name $(value "$name" revision) $(value "$name" image_version) $(value "$name" database_bytes)"
 }
-
-# What the database $1 holds, as contents.sql says it.
-contents() { as_owner query -d "$1" -f "$here/contents.sql"; }
 
 # room NEEDED DATABASE: refuses to fill the server's disk. A server that does not say how much is free is believed.
 room() {
