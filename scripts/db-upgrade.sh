@@ -14,8 +14,9 @@ cd "${BASH_SOURCE%/*}/.."
 project=$(setting COMPOSE_PROJECT_NAME tangga)
 readonly project next=$project-db-next transfer=$project-db-transfer
 
-volume='' # the new one, until it is the database's
+volume=''  # the new one, until it is the database's
 stopped='' # between the two servers
+held=''    # writers are kept out
 
 # shellcheck disable=SC2329 # with_deploy_lock calls it
 clean_up() {
@@ -43,7 +44,7 @@ ask_db() { on_db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postg
 start_next() {
   local tries
   # wal_level: nobody has to follow this server yet.
-  POSTGRES_IMAGE=$1 DB_VOLUME=$2 docker compose run --detach --no-deps --name "$next" db postgres -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB
+  POSTGRES_IMAGE=$1 DB_VOLUME=$2 docker compose run --detach --no-deps --name "$next" db-next postgres -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB
   for tries in {1..600}; do
     case $(docker inspect --format '{{.State.Status}} {{.State.Health.Status}}' "$next") in
       'running healthy') return ;;
@@ -72,17 +73,27 @@ WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_sc
 SQL
   expect ready 'wait for its end, then again'
   expect held 'end the session that holds one, then again'
+  held=1
+}
+
+# A session that was lost has let writers in: what they wrote is not on the new server.
+still_held() {
+  [[ -n $held ]] || return 0
+  [[ -z ${HOLD_PID:-} ]] || printf '%s\n' '\echo held' >&"${HOLD[1]}"
+  expect held 'again; the old server serves as before'
 }
 
 # expect ANSWER REMEDY: of the session that keeps writers out.
 expect() {
   local answer=''
-  read -r answer <&"${HOLD[0]}" || true
-  [[ $answer == "$1" ]] || die "the tables cannot be locked: ${answer:-the database does not answer}" "$2"
+  [[ -z ${HOLD_PID:-} ]] || read -r answer <&"${HOLD[0]}" || true
+  [[ $answer == "$1" ]] || die "the tables cannot be kept locked: ${answer:-the database does not answer}" "$2"
 }
 
+# By the client of the newer of the two versions. Runs in a process of `step`; if it outlives this script, it harms nobody,
+# and the next run may begin and end it.
 copy() {
-  # By the newer of the two versions.
+  exec {deploy_lock}>&-
   POSTGRES_IMAGE=$1 docker compose --progress quiet run --rm -T --no-deps --name "$transfer" --entrypoint 'bash /app/services/postgres/transfer.sh' backup db "$next"
 }
 
@@ -90,6 +101,7 @@ copy() {
 switch() {
   local was_image was_volume
   was_image=$(setting POSTGRES_IMAGE) was_volume=$(setting DB_VOLUME db-data)
+  still_held
   stopped=1
   STEP_QUIET=1 step 'stop the old server' docker compose stop db || die 'the old server did not stop' 'make up brings it back'
   replaced "POSTGRES_IMAGE=$1" "DB_VOLUME=$2" "POSTGRES_IMAGE_PREVIOUS=$was_image" "DB_VOLUME_PREVIOUS=$was_volume" | write_file .env

@@ -33,10 +33,21 @@ migration_failed() {
   exit 1
 }
 
+# The server itself says which version made the volume, and which it is.
+other_major() {
+  docker logs "$(container db)" 2>&1 |
+    sed -nE 's/.*initialized by PostgreSQL version ([0-9]+).*not compatible with this version ([0-9]+).*/\1 \2/p' | tail -n 1
+}
+
 database_failed() {
+  local of_volume of_image
+  read -r of_volume of_image <<<"$(other_major)"
+  [[ -z $of_volume ]] ||
+    die "the volume $(setting DB_VOLUME db-data) holds the data of PostgreSQL $of_volume, and $(docker inspect --format '{{.Config.Image}}' "$(container db)") is PostgreSQL $of_image" \
+      "put POSTGRES_IMAGE with an image of PostgreSQL $of_volume into .env (postgres:$of_volume-trixie), then: make up; make db-upgrade to=$of_image moves the data"
   printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
   log_tail db
-  printf '   do: see make logs s=db; a volume of another major version of PostgreSQL does not start\n' >&2
+  printf '   do: see make logs s=db\n' >&2
   exit 1
 }
 
