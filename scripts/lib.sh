@@ -192,13 +192,13 @@ told() {
   told=$(<"$output")
   rm -f "$output"
   ((status)) || return 0
-  died_of="$label failed"
+  died_of="$label failed: $(tail -n 1 <<<"$told")"
   if grep -q '^error: ' <<<"$told"; then
     died_of=$(sed -n 's/^error: //p' <<<"$told" | head -n 1)
     sed -n '/^error: /,$p' <<<"$told" >&2
   else
     printf '%serror:%s %s\n' "$red" "$reset" "$died_of" >&2
-    tail -n 15 <<<"$told" | sed 's/^/    | /' >&2
+    tail -n 15 <<<"$told" | sed '$d; s/^/    | /' >&2
   fi
   exit "$status"
 }

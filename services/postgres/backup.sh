@@ -322,13 +322,14 @@ swap() {
 \getenv kept KEPT
 SET lock_timeout = '1s';
 PREPARE disconnect AS
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname IN (:'live', :'new') AND pid <> pg_backend_pid();
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (:'live', :'new') AND pid <> pg_backend_pid();
 -- First without the lock, for one of them may have it (pg_dump, for as long as it runs).
 EXECUTE disconnect;
 BEGIN;
 -- Whoever connects waits until the end, and comes to the new one.
 LOCK TABLE pg_catalog.pg_database IN ACCESS EXCLUSIVE MODE;
 EXECUTE disconnect;
+-- Waits for those to be gone.
 SELECT format('ALTER DATABASE %I RENAME TO %I', datname, :'kept') FROM pg_database WHERE datname = :'live' \gexec
 ALTER DATABASE :"new" RENAME TO :"live";
 COMMIT;
@@ -345,18 +346,19 @@ kept() { NEW=$database as_superuser query -d postgres <<<'\getenv live DB_NAME
 SELECT datname FROM pg_database WHERE starts_with(datname, :'"'live'"' || '"'_before_'"') ORDER BY datname DESC'; }
 
 undo() {
-  local newest
-  newest=$(kept | head -n 1)
-  [[ -n $newest ]] || die 'no database from before a restore is kept' 'make backups lists what can be restored'
-  swap "$newest"
+  local names
+  names=$(kept)
+  [[ -n $names ]] || die 'no database from before a restore is kept' 'make backups lists what can be restored'
+  swap "${names%%$'\n'*}"
 }
 
 confirm() {
-  local name
-  while read -r name; do
+  local names name
+  names=$(kept)
+  for name in $names; do
     drop "$name"
     say "dropped $name"
-  done < <(kept)
+  done
 }
 
 # --- By the clock -----------------------------------------------------------------------------------------------------

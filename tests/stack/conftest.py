@@ -173,3 +173,22 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
         assert time.monotonic() - start < seconds, f"{what}: not within {seconds} s"
         time.sleep(0.05)
     return time.monotonic() - start
+
+
+def killing_docker(folder: Path, when: str, first: str = "") -> str:
+    """Return a PATH whose docker kills everything in its session at the command that contains `when`.
+
+    Run the command behind `setsid --wait`. `first` is shell code that comes before; every other call goes through.
+    """
+    docker = folder / "docker"
+    docker.write_text(
+        "#!/bin/bash\n"
+        "PATH=${PATH#*:}\n"
+        f'if [[ "$*" == *{when!r}* ]]; then\n'
+        f"  {first}\n"
+        "  kill -9 $(ps -o pid= -s $(ps -o sid= -p $$) | grep -vw $$); exit 1\n"
+        "fi\n"
+        'exec docker "$@"\n'
+    )
+    docker.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
