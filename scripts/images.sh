@@ -89,7 +89,8 @@ install_mmdebstrap() { as_root apt-get update -qq && as_root apt-get install -y 
 
 use_stand_in() {
   local name=$1 image=$2
-  [[ $(setting "$name") == "$image" ]] && return
+  # Never in place of one that somebody chose.
+  [[ -z $(setting "$name") ]] || return 0
   printf '\n# Added by scripts/images.sh: no image registry answered, so this stand-in was built from Debian packages.\n%s=%s\n' \
     "$name" "$image" >>.env
 }

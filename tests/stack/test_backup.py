@@ -304,7 +304,7 @@ def test_no_step_without_a_backup_where_that_is_asked_for(filled: Stack) -> None
         plain = ("docker", "compose", "run", "--rm", "-T", "migrate", "alembic", "upgrade", "head")
         filled.make("migrate")
         filled.make("rollback", "yes=1")
-        taken = [file for file in (filled.folder / "backups").glob(f"*-{BEFORE_HEAD}.dump")]
+        taken = list((filled.folder / "backups").glob(f"*-{BEFORE_HEAD}.dump"))
         for file in taken:
             file.rename(file.with_suffix(".away"))
         refused = filled.run(*plain)
