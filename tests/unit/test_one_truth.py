@@ -17,7 +17,7 @@ MANUAL = (PROJECT / ".env.example").read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 DOCUMENTED = set(re.findall(r"^#?([A-Z][A-Z_]+)=", MANUAL, re.MULTILINE))
 # Read by Compose itself, by the operating system or by Docker: not passed on, or not written in .env.
-COMPOSE_ALONE = {"COMPOSE_PROJECT_NAME"}
+COMPOSE_ALONE = {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"}
 CA_BUNDLES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 
 
