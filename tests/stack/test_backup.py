@@ -353,7 +353,7 @@ def test_backups_by_the_clock(filled: Stack) -> None:
     )
     filled.make("up")
     try:
-        seen = set()
+        seen: set[str] = set()
 
         def three_more() -> bool:
             processes = filled.ok("ps", "-eo", "args")
