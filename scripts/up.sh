@@ -63,6 +63,12 @@ api_failed() {
   exit 1
 }
 
+# --wait goes by the last answer of the health check: an API that was behind until now is well by the next one.
+start_api() {
+  docker compose up --detach --wait --no-deps api && return
+  docker compose exec -T api python3 -I services/api/health/probe.py && sleep 6 && docker compose up --detach --wait --no-deps api
+}
+
 summary() {
   local url
   url="http://$(docker compose port api 8000)"
@@ -86,7 +92,7 @@ _main() {
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
-  STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api || api_failed
+  STEP_MAY_FAIL=1 step 'api' start_api || api_failed
   if [[ ,$(setting COMPOSE_PROFILES), == *,scheduled-backups,* ]]; then
     step 'scheduled backups' docker compose up --detach --no-deps scheduled-backups || die 'the scheduled backups did not start' 'see above'
   fi
