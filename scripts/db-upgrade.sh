@@ -69,7 +69,7 @@ BEGIN;
 SELECT 'LOCK TABLE ' || string_agg(format('%I.%I', nspname, relname), ', ') || ' IN SHARE MODE'
 FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
 WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema' \gexec
-\echo held
+SELECT 'held';
 SQL
   expect ready 'wait for its end, then again'
   expect held 'end the session that holds one, then again'
@@ -79,7 +79,7 @@ SQL
 # A session that was lost has let writers in: what they wrote is not on the new server.
 still_held() {
   [[ -n $held ]] || return 0
-  [[ -z ${HOLD_PID:-} ]] || printf '%s\n' '\echo held' >&"${HOLD[1]}"
+  [[ -z ${HOLD_PID:-} ]] || printf '%s\n' "SELECT 'held';" >&"${HOLD[1]}"
   expect held 'again; the old server serves as before'
 }
 

@@ -118,6 +118,12 @@ class Stack:
             "--timeout",
             "5",
         )
+        # And those that an upgrade of PostgreSQL has kept.
+        kept = self.run(
+            "docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}"
+        )
+        if kept.stdout:
+            self.run("docker", "volume", "rm", *kept.stdout.split())
 
 
 def copy_tree(folder: Path) -> None:
