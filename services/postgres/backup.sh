@@ -255,7 +255,7 @@ SQL
   as_superuser pg_restore --exit-on-error --jobs="$(jobs)" --dbname="$new" "$folder/$name.dump" 2>"$said" ||
     die "$name.dump cannot be restored: $(one_line "$said")" 'see above; the live database is as it was'
   # Afterwards: its default privileges would give the app the migrators' tables as well.
-  as_superuser query -d "$new" -f "$here/roles.sql" >/dev/null
+  DB_OWNER_PASS=$(secret DB_OWNER_PASS) DB_PASS=$(secret DB_PASS) as_superuser query -d "$new" -f "$here/roles.sql" >/dev/null
   found=$(contents "$new")
   compare "$name" "$found"
   as_superuser vacuumdb --quiet --analyze-only --jobs="$(jobs)" --dbname="$new"

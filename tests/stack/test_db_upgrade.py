@@ -4,6 +4,8 @@ import json
 import os
 import re
 import stat
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,31 @@ def post(stack: Stack, headers: dict[str, str]) -> int:
 
 def reads(stack: Stack) -> bool:
     return stack.get("/posts/1").status_code == 200
+
+
+class Writer:
+    """Posts, one after another, until stopped; notes how each was answered."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self.answers: dict[str, int] = {}
+        self._url = url
+        self._headers = headers
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=20) as client:
+            while not self._stop.wait(0.05):
+                name = f"during {len(self.answers)}"
+                self.answers[name] = client.post("/posts", json=BODY | {"nama": name}).status_code
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
 
 @contextmanager
@@ -169,7 +196,15 @@ def test_up_and_back_and_down(old: Stack) -> None:
     old.make("db-upgrade", "confirm=1")
     assert volumes(old) == [new]
 
-    print(old.make("db-upgrade", "to=15"))
+    with Writer(old.url, headers) as writer:
+        said = old.make("db-upgrade", "to=15")
+    print(said, Counter(writer.answers.values()))
+    stored = set(old.sql("SELECT nama FROM posts WHERE nama LIKE 'during %'").splitlines())
+    acknowledged = {name for name, status in writer.answers.items() if status == 201}
+    assert acknowledged
+    assert acknowledged <= stored
+    assert set(writer.answers.values()) <= {201, 503, 504}
+    old.sql("DELETE FROM posts WHERE nama LIKE 'during %'")
     assert (version(old), rows(old)) == ("15", written)
     old.make("db-upgrade", "confirm=1")
     assert len(volumes(old)) == 1
