@@ -103,7 +103,7 @@ def test_total_loss(filled: Stack) -> None:
     filled.make("up")
     assert rows(filled) != before
     # Nothing to lose, so nothing is asked.
-    filled.make("restore", "f=newest")
+    print(verified, filled.make("restore", "f=newest"))
     assert rows(filled) == before
     assert filled.get("/readyz").status_code == 200
     headers = filled.log_in("after-the-loss@example.com")
@@ -137,7 +137,7 @@ def test_total_loss(filled: Stack) -> None:
 
 def test_a_restore_under_traffic_and_back(filled: Stack) -> None:
     wanted = rows(filled)
-    filled.make("backup")
+    print(filled.make("backup"), filled.make("backups"))
     filled.sql("DELETE FROM posts WHERE id % 2 = 0")
     changed = rows(filled)
     refused = filled.run("make", "restore", "f=newest")
@@ -149,6 +149,7 @@ def test_a_restore_under_traffic_and_back(filled: Stack) -> None:
         assert rows(filled) == wanted
         filled.make("restore-undo")
     assert rows(filled) == changed
+    print(f"{traffic.good} reads answered, {len(traffic.bad)} with 503")
     assert traffic.good > 100
     # Each swap ends the sessions that are in it; a request that was just being answered may notice.
     assert len(traffic.bad) <= 4, traffic.bad
