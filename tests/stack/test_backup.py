@@ -218,6 +218,7 @@ def test_a_backup_of_an_older_revision_is_migrated(filled: Stack) -> None:
 
 
 def test_a_full_disk_leaves_the_older_backups_whole(filled: Stack) -> None:
+    filled.make("backup")
     size = newest(filled).stat().st_size * 3 // 2
     small = {
         "type": "tmpfs",
