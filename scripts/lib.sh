@@ -199,6 +199,7 @@ told() {
   else
     printf '%serror:%s %s\n' "$red" "$reset" "$died_of" >&2
     tail -n 15 <<<"$told" | sed '$d; s/^/    | /' >&2
+    printf '   do: mend that, then try again\n' >&2
   fi
   exit "$status"
 }
