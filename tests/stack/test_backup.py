@@ -18,7 +18,6 @@ from tests.stack.test_failures import HEAD, Traffic
 
 POSTS = int(os.environ.get("BACKUP_POSTS", "20000"))
 BEFORE_HEAD = "5e90c3f7a861"
-TABLES = ("users", "posts", "votes")
 FILL = f"""
 INSERT INTO users (email, password) SELECT 'u' || n || '@example.com', md5(n::text) FROM generate_series(1, 100) AS n;
 INSERT INTO posts (nama, umur, alamat, owner_id, published, no_hp, created_at)
@@ -29,13 +28,13 @@ INSERT INTO votes (user_id, post_id) SELECT 1 + n * 7 % 100, n FROM generate_ser
 """
 
 
-def rows(stack: Stack, database: str = "tangga") -> dict[str, str]:
+def rows(stack: Stack) -> str:
     """Return a checksum of each table's rows as COPY prints them, in order: not the way in which a backup is compared."""
-    script = 'psql -XqAt -U postgres -d "$0" -c "COPY (SELECT * FROM $1 ORDER BY 1, 2) TO STDOUT" | sha256sum'
-    return {
-        table: stack.compose("exec", "-T", "db", "bash", "-o", "pipefail", "-c", script, database, table)
-        for table in TABLES
-    }
+    script = """
+    for table in users posts votes; do
+      psql -XqAt -U postgres -d tangga -c "COPY (SELECT * FROM $table ORDER BY 1, 2) TO STDOUT" | sha256sum
+    done"""
+    return stack.compose("exec", "-T", "db", "bash", "-euo", "pipefail", "-c", script)
 
 
 def databases(stack: Stack) -> list[str]:
@@ -261,7 +260,6 @@ def test_a_restore_that_is_killed_leaves_one_whole_database(filled: Stack, tmp_p
     changed = rows(filled)
     for moment, first, live in (
         ("backup load", 'docker "$@" & sleep 1', changed),  # while it is restored
-        ("upgrade head", "", changed),
         ("backup swap", "", changed),
         ("backup swap", 'docker "$@"', restored),  # the swap is done
     ):
@@ -367,7 +365,8 @@ def test_backups_by_the_clock(filled: Stack) -> None:
         # It has what it takes to read, and no more.
         assert "POSTGRES_PASSWORD" not in filled.inspect("scheduled-backups", "{{json .Config.Env}}")
         filled.compose("stop", "scheduled-backups")
-        assert len(backups(filled)) <= 3
+        # BACKUP_KEEP, the newest verified one, and one more if it was stopped before it came to delete.
+        assert len(backups(filled)) <= 4
         stale = ("run", "--rm", "-T", "-e", "BACKUP_EVERY=1s", "scheduled-backups", "fresh")
         wait_for(lambda: filled.run("docker", "compose", *stale).returncode == 1, 60, "a backup that is too old")
         assert "with BACKUP_EVERY=1s" in filled.run("docker", "compose", *stale).stdout
