@@ -258,8 +258,10 @@ def test_a_restore_that_is_killed_leaves_one_whole_database(filled: Stack, tmp_p
     filled.make("backup")
     filled.sql("UPDATE posts SET umur = umur + 1")
     changed = rows(filled)
+    query = "SELECT datname FROM pg_database WHERE datname = 'tangga_restoring'"
+    there = f'docker compose exec -T db psql -XqAt -U postgres -c "{query}" | grep -q .'
     for moment, first, live in (
-        ("backup load", 'docker "$@" & sleep 1', changed),  # while it is restored
+        ("backup load", f'docker "$@" & until {there}; do :; done', changed),  # while it is restored
         ("backup swap", "", changed),
         ("backup swap", 'docker "$@"', restored),  # the swap is done
     ):
@@ -267,6 +269,7 @@ def test_a_restore_that_is_killed_leaves_one_whole_database(filled: Stack, tmp_p
         killed = filled.run("setsid", "--wait", "make", "restore", "f=newest", "yes=1", PATH=path)
         assert killed.returncode != 0
         kill_containers(filled, "backup")
+        assert ("tangga_restoring" in databases(filled)) is (live == changed)
         assert rows(filled) == live, moment
         assert filled.get("/posts/1").status_code == 200
     # The next one is not hindered by what they have left.
