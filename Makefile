@@ -17,7 +17,8 @@ override page := $(value page)
 override rounds := $(value rounds)
 override minutes := $(value minutes)
 override html := $(value html)
-export m to from r s f at ref rows page rounds minutes html
+override tag := $(value tag)
+export m to from r s f at ref rows page rounds minutes html tag
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -157,6 +158,18 @@ squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 
 ##@ Operate
 
+.PHONY: deploy
+deploy: .ready ## [tag=v0.2.0] [outage=1] replace the release in production; no request fails
+	@scripts/deploy.sh $(if $(outage),--outage) $${tag:+"$$tag"}
+
+.PHONY: undeploy
+undeploy: .ready ## [yes=1] [schema=keep] go back to the release before, and its schema
+	@scripts/deploy.sh --back $(if $(yes),--yes) $(if $(filter keep,$(schema)),--keep-schema)
+
+.PHONY: proxy-reload
+proxy-reload: .ready ## the proxy reads services/proxy/haproxy.cfg anew; no request fails
+	@scripts/proxy-reload.sh
+
 .PHONY: status
 status: .image ## [html=status.html] [json=1] services, schema, connections, backups, deploys, on one page
 	@scripts/status.sh $(if $(html),--html "$$html") $(if $(json),--json)
@@ -172,7 +185,8 @@ lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
 	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+	@docker compose -f compose.yaml -f compose.prod.yaml config --quiet
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/*/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape
@@ -221,6 +235,6 @@ help: ## this page
 .ready:
 	@scripts/preflight.sh && scripts/env.sh && scripts/images.sh
 .image: .ready
-	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build migrate >&2
+	@. scripts/lib.sh; in_production || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
 .tools: .ready
 	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2

@@ -13,23 +13,8 @@ cd "${BASH_SOURCE%/*}/.."
 readonly next=.env.rotating passwords=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD)
 
 # A file is written in place: a container has it mounted itself, not the name that leads to it.
-file_secrets() { [[ -d secrets && $(setting COMPOSE_FILE) == *compose.prod.yaml* ]]; }
+file_secrets() { [[ -d secrets ]] && in_production; }
 put() { printf '%s' "$2" >"secrets/$1"; }
-
-# replaced NAME=VALUE...: .env on stdout, with these values; a variable that is not in it comes last.
-replaced() {
-  local pair
-  { grep -vE "^($(printf '%s|' "${@%%=*}")-)=" .env || true; }
-  for pair in "$@"; do printf '%s\n' "$pair"; done
-}
-
-# Complete before it has its name, and private before it has content.
-write_file() {
-  local temporary
-  temporary=$(umask 077 && mktemp "$1.XXXXXX")
-  cat >"$temporary"
-  mv "$temporary" "$1"
-}
 
 # The passwords in a file, given to the roles in one transaction. On psql's standard input, so that they are in no
 # process list; nor may they show in the server's log.

@@ -2,7 +2,8 @@
 # usage: scripts/up.sh
 #
 # From a bare machine to a serving API, checks before effects: engine and machine, .env, base images, build, database,
-# migration, API. A failed migration stops here: the API is not started, or the running one goes on serving.
+# migration, API. A failed migration stops here: the API is not started, or the running one goes on serving. In production,
+# what comes after the database is a deploy: nobody notices that replicas are replaced.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
@@ -52,6 +53,15 @@ api_failed() {
   exit 1
 }
 
+# The rest of the way where a proxy stands before the API.
+deploy() {
+  step 'proxy' docker compose up --detach --wait proxy || die 'the proxy did not start' 'see make logs s=proxy, make logs s=certificates'
+  scripts/deploy.sh
+  say
+  printf '%sTangga is up%s in %s s: https://%s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")" \
+    "$(setting DOMAIN "localhost:$(setting HTTPS_PORT 443)")"
+}
+
 summary() {
   local url
   url="http://$(docker compose port api 8000)"
@@ -64,13 +74,19 @@ summary() {
 }
 
 _main() {
-  local started
+  local started built=()
   started=$(now)
   scripts/preflight.sh --port
   scripts/env.sh
   scripts/images.sh
-  step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
+  # In production a release is built by its deploy, under a tag of its own.
+  if in_production; then built=(certificates); fi
+  step 'build' docker compose --progress plain build "${built[@]}" || die 'the build failed' 'the lines above say where'
   STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed
+  if in_production; then
+    deploy
+    return
+  fi
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed

@@ -57,12 +57,12 @@ def steps_of_files(folder: str) -> dict[str, str | None]:
 
 def _database() -> list[str] | None:
     """Return the revisions in alembic_version; None if the database has something else to say."""
-    wanted = ("DB_USERNAME", "DB_PASS", "DB_HOSTNAME", "DB_NAME")
-    if os.path.isdir("/run/secrets") or not all(os.environ.get(name) for name in wanted):
+    user, host, database = (os.environ.get(name) for name in ("DB_USERNAME", "DB_HOSTNAME", "DB_NAME"))
+    password = os.environ.get("DB_PASS") or _secret("db_pass")
+    if not (user and password and host and database):
         return None
     import psycopg2
 
-    user, password, host, database = (os.environ[name] for name in wanted)
     try:
         connection = psycopg2.connect(
             host=host, port=os.environ.get("DB_PORT", "5432"), dbname=database, user=user, password=password,
@@ -75,3 +75,12 @@ def _database() -> list[str] | None:
     except psycopg2.Error:
         return None
     return None if left_over else found
+
+
+def _secret(name: str) -> str | None:
+    """Return a secret that is a file, as in production (services/api/settings.py reads it likewise)."""
+    try:
+        with open(f"/run/secrets/{name}", encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

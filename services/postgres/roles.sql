@@ -5,11 +5,17 @@
 --   the owner (DB_OWNER_USERNAME)   owns the schema and migrates it
 --   the app (DB_USERNAME)           reads and writes rows; cannot create, alter or drop anything
 \set ON_ERROR_STOP on
--- \getenv reads the environment: as arguments, the passwords would show in the process list.
+-- \getenv reads the environment: as arguments, the passwords would show in the process list. In production they are files.
 \getenv owner DB_OWNER_USERNAME
 \getenv owner_pass DB_OWNER_PASS
 \getenv app DB_USERNAME
 \getenv app_pass DB_PASS
+\if :{?owner_pass} \else
+\set owner_pass `cat /run/secrets/db_owner_pass`
+\endif
+\if :{?app_pass} \else
+\set app_pass `cat /run/secrets/db_pass`
+\endif
 -- Nor may they show in the server's log.
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';

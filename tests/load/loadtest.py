@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from statistics import median
 from typing import Any
 
@@ -73,10 +74,13 @@ class User:
 class MixedTraffic:
     """Virtual users at a steady rate, in a thread of their own, from `with` to its end."""
 
-    def __init__(self, url: str, rate: float, users: list[User]) -> None:
+    def __init__(
+        self, url: str, rate: float, users: list[User], *, kept: float = 2, verify: SSLContext | bool = True
+    ) -> None:
+        """`kept`: seconds for which an idle connection is kept; 0: each request has a connection of its own."""
         self.answers: list[Answer] = []
         self.surprises: list[str] = []
-        self._url, self._users = url, users
+        self._url, self._users, self._kept, self._verify = url, users, kept, verify
         self._pause = len(users) / rate
         self._enough = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -91,9 +95,12 @@ class MixedTraffic:
 
     async def _run(self) -> None:
         # Connections are given up before the server does so (gunicorn: 5 s), or a request could meet a closing one.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=2)
+        limits = httpx2.Limits(
+            max_connections=None, max_keepalive_connections=50 if self._kept else 0, keepalive_expiry=self._kept
+        )
+        options: dict[str, Any] = {"limits": limits, "timeout": GIVE_UP, "trust_env": False, "verify": self._verify}
         async with (
-            httpx2.AsyncClient(base_url=self._url, limits=limits, timeout=GIVE_UP, trust_env=False) as client,
+            httpx2.AsyncClient(base_url=self._url, **options) as client,
             asyncio.TaskGroup() as users,
         ):
             for user in self._users:
