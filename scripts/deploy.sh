@@ -165,11 +165,12 @@ replace() {
 
 # ---- Forward ---------------------------------------------------------------------------------------------------------
 
-# new_tag: what git calls this state of the folder, or the time.
+# new_tag: what git calls this state of the folder; where it has no name for it, the time.
 new_tag() {
-  local name
-  name=$(git describe --tags --always --dirty 2>/dev/null) || true
-  if [[ -n $name && $name != *-dirty ]]; then printf '%s' "${name//[^a-zA-Z0-9._-]/-}"; else date -u +%Y%m%dT%H%M%SZ; fi
+  local name=''
+  [[ -n $(git status --porcelain 2>&1) ]] || name=$(git describe --tags --always)
+  [[ -n $name ]] || name=$(date -u +%Y%m%dT%H%M%SZ)
+  printf '%s' "${name//[^a-zA-Z0-9._-]/-}"
 }
 
 image_is_here() { docker image inspect "$project-api:$1" >/dev/null 2>&1; }

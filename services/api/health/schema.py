@@ -19,7 +19,7 @@ State = Literal["ready", "behind", "ahead", "unreachable"]
 _current = Statement("""
     WITH last AS (
         SELECT DISTINCT ON (revision) id, revision, direction, to_jsonb(migration_log) ->> 'breaking' AS breaking
-        FROM migration_log WHERE outcome = 'done' ORDER BY revision, id DESC
+        FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down', 'stamp') ORDER BY revision, id DESC
     )
     SELECT version_num, later.revisions, later.compatible FROM alembic_version, LATERAL (
         SELECT array_agg(revision) AS revisions, bool_and(direction = 'up' AND breaking = 'false') AS compatible
