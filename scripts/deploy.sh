@@ -226,7 +226,8 @@ climb() {
 # Of the releases that were built here the newest are kept, so that there is one to go back to.
 forget_old_releases() {
   local tag
-  sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*"outcome": "ok".*/\1/p' .deploy/log.jsonl 2>/dev/null | tac |
+  [[ -e .deploy/log.jsonl ]] || return 0
+  sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*"outcome": "ok".*/\1/p' .deploy/log.jsonl | tac |
     awk -v now="$TAG" '$0 != now && !seen[$0]++' | tail -n "+$kept_releases" | while read -r tag; do
     docker image rm "$project-api:$tag" >/dev/null 2>&1 || true
   done

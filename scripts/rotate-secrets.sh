@@ -87,6 +87,7 @@ finish() {
 _main() {
   [[ -n $(docker compose ps --quiet --status running db 2>/dev/null) ]] ||
     die 'the database of this stack does not run here' 'start it: make up; an external one: see docs/secrets.md'
+  with_deploy_lock rotate-secrets
   case ${1:-} in
     '') rotate ;;
     --apply) apply ;;

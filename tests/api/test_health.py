@@ -73,7 +73,7 @@ def test_at_another_revision_it_is_not_and_says_why(
 
 
 # What a newer image has done since this one's newest step: revision, direction, and whether it breaks older releases.
-_NEWER = {
+_NEWER: dict[str, tuple[list[tuple[str, str, bool | None]], bool]] = {
     "compatible": ([("n1", "up", False)], True),
     "two compatible steps": ([("n1", "up", False), ("n2", "up", False)], True),
     "breaking": ([("n1", "up", True)], False),

@@ -30,6 +30,7 @@ RECOVERY = 10.0  # seconds after the database answers again in which a 503 is st
 SAMPLE = 5.0  # seconds between two looks at memory
 MEMORY_SLACK = 4.0  # MiB that a worker may have gained at the end
 _FILL = f"""
+TRUNCATE users, posts, votes RESTART IDENTITY CASCADE;
 SET session_replication_role = replica; -- foreign keys hold by construction
 INSERT INTO users (email, password) SELECT 'reader' || n || '@example.com', '!' FROM generate_series(1, {READERS}) n;
 INSERT INTO posts (nama, umur, alamat, owner_id)
@@ -266,6 +267,12 @@ class Watch:
                 return
 
 
+def fill(stack: Stack) -> None:
+    """Give the database the rows that readers ask for, and no others."""
+    stack.sql(_FILL, user="postgres")
+    stack.sql("ANALYZE")
+
+
 def connections(stack: Stack) -> dict[str, int]:
     """Return the number of the API's connections by state."""
     lines = stack.sql(
@@ -355,8 +362,7 @@ def measure(stack: Stack, minutes: float, rate: float, users: int, kill: bool) -
     """Hold the traffic, print what was seen, and return what was wrong."""
     print("making a stack of its own", flush=True)
     stack.make("up", WEB_CONCURRENCY="2")
-    stack.sql(_FILL, user="postgres")
-    stack.sql("ANALYZE")
+    fill(stack)
     people = [
         User(f"u{n}", f"u{n}@example.com", stack.log_in(f"u{n}@example.com"), random.Random(n)) for n in range(users)
     ]
