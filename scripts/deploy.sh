@@ -217,20 +217,25 @@ climb() {
       die 'pending steps would hurt the release that runs' "see above. $serves"
     }
   fi
-  if [[ -x scripts/backup.sh && $(setting BACKUP_BEFORE_MIGRATE 1) == 1 ]]; then
-    step 'backup' scripts/backup.sh || die 'the backup failed, so nothing was migrated' "see above. $serves"
+  # Asks itself whether it is wanted (BACKUP_BEFORE_MIGRATE).
+  if [[ -x scripts/backup.sh ]]; then
+    scripts/backup.sh --before-migrate || die 'the backup failed, so nothing was migrated' "see above. $serves"
   fi
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
 }
 
-# Of the releases that were built here the newest are kept, so that there is one to go back to.
+# Of the releases that served the newest are kept, so that there is one to go back to; of those that did not, none.
 forget_old_releases() {
-  local tag
+  local image tried kept
   [[ -e .deploy/log.jsonl ]] || return 0
-  sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*"outcome": "ok".*/\1/p' .deploy/log.jsonl | tac |
-    awk -v now="$TAG" '$0 != now && !seen[$0]++' | tail -n "+$kept_releases" | while read -r tag; do
-    docker image rm "$project-api:$tag" >/dev/null 2>&1 || true
-  done
+  tried=$(sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*/\1/p' .deploy/log.jsonl)
+  kept=$(sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*"outcome": "ok".*/\1/p' .deploy/log.jsonl | tac |
+    awk -v now="$TAG" -v others="$((kept_releases - 1))" '$0 != now && !seen[$0]++ && n++ < others')
+  docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=$project-api" --filter "reference=$project-tools" |
+    while read -r image; do
+      grep -qxF -e "${image##*:}" <<<"$tried" || continue
+      grep -qxF -e "${image##*:}" <<<"$TAG"$'\n'"$operation_from"$'\n'"$kept" || docker image rm "$image" >/dev/null 2>&1 || true
+    done
 }
 
 forward() {

@@ -1,7 +1,6 @@
 """Stacks for the outermost tier: a copy of the tree, a project name and a port of its own, driven by make and docker."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -56,10 +55,6 @@ class Stack:
             self.set_env_file(name, value)
         self.url, self.verify = f"https://localhost:{self.setting('HTTPS_PORT')}", False
 
-    def setting(self, name: str) -> str:
-        """Return what .env says."""
-        return re.findall(rf"^{name}=(.*)$", (self.folder / ".env").read_text(), re.M)[-1]
-
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the stack's folder; stdout and stderr together, no terminal."""
         return subprocess.run(
@@ -107,6 +102,12 @@ class Stack:
 
     def steps(self) -> list[Path]:
         return sorted((self.folder / "migrations/versions").glob("*.py"))
+
+    def setting(self, name: str) -> str:
+        """What .env gives a variable, else what its manual says of the default."""
+        lines = (self.folder / ".env").read_text().splitlines()
+        found = [line.partition("=")[2] for line in lines if line.startswith((f"{name}=", f"#{name}="))]
+        return found[-1]
 
     def set_env_file(self, name: str, value: str) -> None:
         """Change one variable in .env, as an operator would."""
@@ -202,3 +203,22 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
         assert time.monotonic() - start < seconds, f"{what}: not within {seconds} s"
         time.sleep(0.05)
     return time.monotonic() - start
+
+
+def killing_docker(folder: Path, when: str, first: str = "") -> str:
+    """Return a PATH whose docker kills everything in its session at the command that contains `when`.
+
+    Run the command behind `setsid --wait`. `first` is shell code that comes before; every other call goes through.
+    """
+    docker = folder / "docker"
+    docker.write_text(
+        "#!/bin/bash\n"
+        "PATH=${PATH#*:}\n"
+        f'if [[ "$*" == *{when!r}* ]]; then\n'
+        f"  {first}\n"
+        "  kill -9 $(ps -o pid= -s $(ps -o sid= -p $$) | grep -vw $$); exit 1\n"
+        "fi\n"
+        'exec docker "$@"\n'
+    )
+    docker.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
