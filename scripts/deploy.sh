@@ -90,6 +90,7 @@ trouble_of() {
 answer_of() {
   local answer
   answer=$(docker inspect --format '{{range .State.Health.Log}}{{json .Output}}{{"\n"}}{{end}}' "$1" | grep . | tail -n 1)
+  answer=${answer#\"} answer=${answer%\"} answer=${answer%\\n}
   if [[ $answer =~ \\\"detail\\\":\\\"([^\\]+)\\\" ]]; then answer=${BASH_REMATCH[1]}; fi
   printf '/readyz: %s' "${answer:-no answer}"
 }
@@ -265,7 +266,7 @@ release_before() {
 }
 
 back() {
-  local newer to target current
+  local newer to target current status
   newer=$(value_in .env TAG)
   newer=${newer:-latest}
   to=$(release_before "${newer//./\\.}") || true
@@ -276,7 +277,11 @@ back() {
   current=$(TAG=$newer migrate current 2>/dev/null | cut -d ' ' -f 1)
   if [[ $current != "$target" && -z $keep_schema ]]; then
     say "Release $to expects revision $target; the database is at $current and goes down when $to serves."
-    TAG=$newer scripts/down.sh ${yes:+--yes} --ask-only "$target" || { died_of='refused: it would lose data'; exit "$?"; }
+    TAG=$newer scripts/down.sh ${yes:+--yes} --ask-only "$target" || {
+      status=$?
+      died_of='nothing was changed: the steps down would lose data'
+      exit "$status"
+    }
   fi
   export TAG=$to
   replace

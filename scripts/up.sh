@@ -55,11 +55,12 @@ api_failed() {
 
 # The rest of the way where a proxy stands before the API.
 deploy() {
+  local url
   step 'proxy' docker compose up --detach --wait proxy || die 'the proxy did not start' 'see make logs s=proxy, make logs s=certificates'
   scripts/deploy.sh
   say
-  printf '%sTangga is up%s in %s s: https://%s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")" \
-    "$(setting DOMAIN "localhost:$(setting HTTPS_PORT 443)")"
+  url=https://$(setting DOMAIN localhost)
+  printf '%sTangga is up%s in %s s: %s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")" "${url%% *}:$(setting HTTPS_PORT 443)"
 }
 
 summary() {

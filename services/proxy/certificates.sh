@@ -2,7 +2,7 @@
 # usage: (command of the service `certificates`; see compose.prod.yaml)
 #
 # Keeps a certificate in /certs/site.pem. At first one of its own making, so that the proxy can start anywhere. With DOMAIN
-# set, one from an ACME server (Let's Encrypt, unless ACME_SERVER says otherwise), renewed when two thirds of its life are
+# (names, separated by spaces) set, one from an ACME server (Let's Encrypt, unless ACME_SERVER says otherwise), renewed when two thirds of its life are
 # over. The running proxy is handed the new one; it is not reloaded.
 set -Eeuo pipefail
 
@@ -32,7 +32,7 @@ admin() { socat -t 5 - "UNIX-CONNECT:$socket"; }
 # obtain: asks for a certificate, or for a newer one if it is time; status 0 if there is a good one.
 obtain() {
   local domains=() name options=()
-  for name in ${DOMAIN//,/ }; do domains+=(--domain "$name"); done
+  for name in $DOMAIN; do domains+=(--domain "$name"); done
   [[ -z ${ACME_EMAIL:-} ]] && options+=(--register-unsafely-without-email) || options+=(--email "$ACME_EMAIL")
   [[ ! -s ${ACME_CA_FILE:-/dev/null} ]] || export REQUESTS_CA_BUNDLE=$ACME_CA_FILE
   certbot certonly --non-interactive --quiet --agree-tos --keep-until-expiring --renew-with-new-domains \

@@ -184,7 +184,7 @@ def stack(make_stack: Callable[[str], Stack], request: pytest.FixtureRequest) ->
 def production(make_stack: Callable[[str], Stack]) -> Stack:
     """A running stack behind its proxy, for the tests of several modules: each leaves it as it was."""
     stack = make_stack("production")
-    stack.in_production(DEPLOY_TIMEOUT="20")
+    stack.in_production()
     stack.make("up")
     return stack
 

@@ -17,7 +17,7 @@ MANUAL = (PROJECT / ".env.example").read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 DOCUMENTED = set(re.findall(r"^#?([A-Z][A-Z_]+)=", MANUAL, re.MULTILINE))
 # Read by Compose itself, by the operating system or by Docker: not passed on, or not written in .env.
-COMPOSE_ALONE = {"COMPOSE_PROJECT_NAME"}
+COMPOSE_ALONE = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE"}
 CA_BUNDLES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
 
 
@@ -47,6 +47,7 @@ def test_every_variable_of_compose_is_explained_in_the_manual() -> None:
 def test_every_variable_of_the_manual_is_used() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", "".join(p.read_text() for p in PROJECT.glob("compose*.yaml"))))
     used |= {name for name, value in _environment("api").items() if value is None}
+    used |= set(re.findall(r"setting ([A-Z_]+)", (PROJECT / "scripts/deploy.sh").read_text()))
     assert used >= DOCUMENTED - COMPOSE_ALONE
 
 
