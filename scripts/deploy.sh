@@ -190,7 +190,7 @@ lint_pending() {
 
 migration_failed() {
   local said
-  said=$(docker compose logs --no-log-prefix --no-color migrate 2>&1)
+  said=$(docker logs "$(docker compose ps --all --quiet migrate)" 2>&1)
   die "the migration failed: $(sed -n 's/^error: //p' <<<"$said" | tail -n 1)" \
     "$(sed -n 's/^   do: //p' <<<"$said" | tail -n 1); then again: make deploy. $serves"
 }
@@ -241,8 +241,7 @@ forget_old_releases() {
 
 forward() {
   local tag=$1
-  operation_from=$(value_in .env TAG)
-  operation_from=${operation_from:-latest}
+  if ((${#old[@]})); then operation_from=$(value_in .env TAG) operation_from=${operation_from:-latest}; fi
   if [[ -n $tag ]]; then
     image_is_here "$tag" || die "there is no image $project-api:$tag here" "make deploy builds one; docker image ls $project-api shows those that are here"
   else
@@ -255,7 +254,7 @@ forward() {
   replace
   operation_revision=$(migrate current 2>/dev/null | cut -d ' ' -f 1)
   forget_old_releases
-  say "Release $TAG serves, at revision $operation_revision. The one before it, $operation_from, is kept: make undeploy"
+  say "Release $TAG serves, at revision $operation_revision.${operation_from:+ The one before it, $operation_from, is kept: make undeploy}"
 }
 
 # ---- Back ------------------------------------------------------------------------------------------------------------
