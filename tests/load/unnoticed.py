@@ -19,11 +19,12 @@ from datetime import UTC, datetime, timedelta
 import jwt
 
 from tests.load.loadtest import MixedTraffic, User, fill, lost_writes, verdict
+from tests.load.traffic import NO_ANSWER
 from tests.stack.conftest import Stack
 
 RATE = float(os.environ.get("TRAFFIC_RATE", "60"))  # requests a second
 _NEW_CONNECTIONS = 0.3  # of the requests: each costs a TLS handshake, ours in Python
-_USERS = 20  # of either kind
+_USERS = max(20, int(RATE / 3))  # of either kind
 
 
 class Unnoticed:
@@ -83,4 +84,7 @@ class Unnoticed:
                 f" the slowest read {max(a.seconds for a in answers if a.kind == 'read'):.2f} s"
             )
             assert all(kinds[each] for each in ("read", "create", "replace", "vote")), "there was not enough traffic"
-        assert wrong == []
+            wrong += [
+                f"after {a.sent - self._began:.1f} s: {a}" for a in answers if a.status in (NO_ANSWER, *range(500, 600))
+            ]
+        assert wrong == [], "\n".join(wrong[:30])
