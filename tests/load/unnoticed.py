@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 
-from tests.load.loadtest import MixedTraffic, User, fill, lost_writes, verdict
+from tests.load.loadtest import Answer, MixedTraffic, User, fill, lost_writes, verdict
 from tests.load.traffic import NO_ANSWER
 from tests.stack.conftest import Stack
 
@@ -74,6 +74,7 @@ class Unnoticed:
     def check(self) -> None:
         """Print what was seen; fail if a request failed, or a write was lost or done twice."""
         wrong = [f"a write was lost or done twice: {each}" for each in lost_writes(self._stack, self._users)]
+        failed: list[Answer] = []
         for kind, traffic in self._traffic.items():
             answers = traffic.answers
             wrong += [f"{kind}: {each}" for each in verdict(answers, traffic.surprises, None, (0, 0, 0))]
@@ -84,7 +85,6 @@ class Unnoticed:
                 f" the slowest read {max(a.seconds for a in answers if a.kind == 'read'):.2f} s"
             )
             assert all(kinds[each] for each in ("read", "create", "replace", "vote")), "there was not enough traffic"
-            wrong += [
-                f"after {a.sent - self._began:.1f} s: {a}" for a in answers if a.status in (NO_ANSWER, *range(500, 600))
-            ]
+            failed += [a for a in answers if a.status in (NO_ANSWER, *range(500, 600))]
+        wrong += [f"after {answer.sent - self._began:.1f} s: {answer}" for answer in failed]
         assert wrong == [], "\n".join(wrong[:30])

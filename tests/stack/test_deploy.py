@@ -112,6 +112,7 @@ def test_nobody_notices_a_deploy_an_undeploy_new_secrets_or_a_reload(stack: Stac
         stack.make("rotate-secrets")
         time.sleep(2)
         traffic.wait(4 * SECONDS)
+    print(f"HTTP/2: {len(answers)} requests")
     traffic.check()
     assert set(answers[:-5]) == {"2 200 "}  # the last ones were cut off by us
     assert stack.setting("TAG") == first
