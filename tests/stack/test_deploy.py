@@ -15,6 +15,8 @@ from tests.load.unnoticed import Unnoticed
 from tests.stack.conftest import Stack, killing_docker, wait_for
 from tests.stack.test_failures import HEAD
 
+pytestmark = pytest.mark.alone
+
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "0"))  # of traffic, at least, for each thing that nobody may notice
 NEXT = "b10000000001"
 _STEP = '''"""v10 tambah catatan"""

@@ -15,6 +15,8 @@ import pytest
 
 from tests.stack.conftest import Stack, wait_for
 
+pytestmark = pytest.mark.alone
+
 DOMAIN = "api.example.test"
 FORGED = {
     "X-Forwarded-For": "203.0.113.7",
