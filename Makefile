@@ -62,7 +62,7 @@ dev: .ready ## run in the foreground with this folder mounted; the API reloads o
 
 .PHONY: psql
 psql: ## SQL prompt as the owner of the schema
-	@docker compose exec db sh -c 'exec psql -U "$$DB_OWNER_USERNAME" -d "$$POSTGRES_DB"'
+	@scripts/psql.sh
 
 .PHONY: shell
 shell: .tools ## shell in the tools container, with this folder mounted

@@ -49,6 +49,9 @@ setting() {
   printf '%s' "${value:-${2:-}}"
 }
 
+# Whether .env chooses the overlay for a database elsewhere.
+database_elsewhere() { [[ $(setting COMPOSE_FILE) == *deploy/external-db.yaml* ]]; }
+
 # 192 random bits in characters that no file format or URL treats specially.
 random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 

@@ -52,13 +52,24 @@ api_failed() {
   exit 1
 }
 
+# There is nothing to start of a database elsewhere; migrate says whether it answers.
+start_database() { database_elsewhere || STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed; }
+
+revision() {
+  if database_elsewhere; then
+    docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1
+  else
+    docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version'
+  fi
+}
+
 summary() {
   local url
   url="http://$(docker compose port api 8000)"
   say
   printf '%sTangga is up%s in %s s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")"
   printf '  API       %s\n  docs      %s/docs\n  ready     %s/readyz\n' "$url" "$url" "$url"
-  printf '  revision  %s\n' "$(docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version')"
+  printf '  revision  %s\n' "$(revision)"
   say
   say "${dim}next:${reset} make history   make logs s=api   make down"
 }
@@ -70,7 +81,7 @@ _main() {
   scripts/env.sh
   scripts/images.sh
   step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
-  STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed
+  start_database
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed

@@ -67,6 +67,7 @@ def _database() -> list[str] | None:
         connection = psycopg2.connect(
             host=host, port=os.environ.get("DB_PORT", "5432"), dbname=database, user=user, password=password,
             application_name="tangga-migrate", connect_timeout=5,
+            sslmode=os.environ.get("DB_SSLMODE") or None, sslrootcert=os.environ.get("DB_SSLROOTCERT") or None,
         )  # fmt: skip
         with connection, connection.cursor() as cursor:
             cursor.execute(_QUESTION)

@@ -89,6 +89,12 @@ class Stack:
     def steps(self) -> list[Path]:
         return sorted((self.folder / "migrations/versions").glob("*.py"))
 
+    def setting(self, name: str) -> str:
+        """What .env gives a variable, else what its manual says of the default."""
+        lines = (self.folder / ".env").read_text().splitlines()
+        found = [line.partition("=")[2] for line in lines if line.startswith((f"{name}=", f"#{name}="))]
+        return found[-1]
+
     def set_env_file(self, name: str, value: str) -> None:
         """Change one variable in .env, as an operator would."""
         file = self.folder / ".env"

@@ -7,6 +7,7 @@ import psycopg2
 import psycopg2.errors
 
 from services.api.db.connection import Runner
+from services.api.db.refusals import refusal
 from services.api.db.statement import Statement
 from services.migrate.precheck import steps_of_files
 
@@ -62,6 +63,8 @@ class ExpectedSchema:
                     "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given. "
                     "`make rotate-secrets apply=1` gives it the one of .env.",
                 )
+            if refused := refusal(str(error)):
+                return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
             return Found("unreachable", "The database does not answer.")
         if found == self.heads:
             return Found("ready", "The database is at the revision that this image expects.", found)
