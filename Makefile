@@ -165,6 +165,10 @@ status: .image ## [html=status.html] [json=1] services, schema, connections, bac
 rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database
 	@scripts/rotate-secrets.sh $(if $(finish),--finish) $(if $(apply),--apply)
 
+.PHONY: swarm-deploy
+swarm-deploy: .ready ## deploy to a Docker Swarm: first the migration as a job, then a rolling update of the API
+	@scripts/swarm.sh
+
 ##@ Work on the code
 
 .PHONY: lint

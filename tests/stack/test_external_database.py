@@ -54,6 +54,7 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
     assert asked.splitlines()[-1] == "Ani"
 
 
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
@@ -62,9 +63,7 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
         ("DB_SSLMODE", "disable", "takes nobody without TLS"),
     ],
 )
-def test_another_server_is_refused(
-    stack: Stack, elsewhere: Elsewhere, setting: str, value: str, words: str, tmp_path: Path
-) -> None:
+def test_another_server_is_refused(stack: Stack, setting: str, value: str, words: str, tmp_path: Path) -> None:
     if value == "another CA":
         value = str(tmp_path / "ca.pem")
         subject = ("-subj", "/CN=another", "-keyout", "/dev/null", "-out", value)

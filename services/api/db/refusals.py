@@ -14,7 +14,7 @@ class Refusal(NamedTuple):
 _REFUSALS = {
     "certificate verify failed": Refusal(
         "the database's certificate is not signed by the CA in DB_SSLROOTCERT",
-        "put the CA of that server into the file that DB_SSLROOTCERT names; if it is the right one, somebody stands between",
+        "put that server's CA into the file that DB_SSLROOTCERT names; if it is the right one, somebody stands between",
     ),
     "does not match host name": Refusal(
         "the database's certificate is for another name than DB_HOSTNAME",
