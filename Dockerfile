@@ -39,6 +39,16 @@ USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "--config", "services/api/gunicorn.conf.py", "services.api.main:app"]
 
+FROM base AS pooler
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends pgbouncer postgresql-client && \
+    rm -rf /var/lib/apt/lists/*
+COPY services/pooler/start.sh /usr/local/bin/
+USER 10001:10001
+ENTRYPOINT ["start.sh"]
+
 FROM runtime AS tools
 COPY --from=deps-dev /opt/venv /opt/venv
 COPY pyproject.toml ./
@@ -56,5 +66,12 @@ RUN python3 -m compileall -q tests/load
 USER 10001:10001
 
 FROM tools AS test
+# kustomize: tests/unit/test_kubernetes.py builds what a cluster would be given.
+USER 0:0
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends kustomize && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 COPY . ./
 CMD ["pytest", "tests/unit", "tests/api", "tests/migrations"]

@@ -176,7 +176,8 @@ lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
 	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+	@DB_HOSTNAME=db.example.org DB_SSLROOTCERT=/dev/null docker compose -f compose.yaml -f deploy/external-db.yaml -f deploy/pooler.yaml config --quiet
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh services/pooler/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape

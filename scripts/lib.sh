@@ -52,6 +52,9 @@ setting() {
 # Whether .env chooses the overlay for a database elsewhere.
 database_elsewhere() { [[ $(setting COMPOSE_FILE) == *deploy/external-db.yaml* ]]; }
 
+# Whether .env chooses the overlay with a pooler.
+pooled() { [[ $(setting COMPOSE_FILE) == *deploy/pooler.yaml* ]]; }
+
 # 192 random bits in characters that no file format or URL treats specially.
 random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 

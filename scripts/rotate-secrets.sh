@@ -71,8 +71,9 @@ complete() {
   mv "$next" .env
 }
 
-# Where the API has its secrets from its environment, only a new container gets new ones.
+# Where the API has its secrets from its environment, only a new container gets new ones; the pooler always has it from there.
 renew_api() {
+  ! pooled || docker compose up --detach --wait --no-deps pooler
   file_secrets || docker compose up --detach --wait --no-deps api
 }
 

@@ -1,12 +1,12 @@
-"""Turn `docker compose config --format json` (stdin) into the file that `docker stack deploy` takes, with the services that
-are named as arguments. scripts/swarm.sh runs this in a container; it needs only the standard library.
+"""Turn `docker compose config --format json` (stdin) into what `docker stack deploy` takes, with the services named as
+arguments. scripts/swarm.sh runs this in a container; it needs only the standard library.
 """
 
 import json
 import sys
 from typing import Any
 
-# What a swarm ignores with a warning, or refuses. (no-new-privileges is a setting of the engine there: docs/scaling.md.)
+# What a swarm ignores with a warning, or refuses. no-new-privileges is the engine's to set there (docs/scaling.md).
 _UNKNOWN = ("build", "depends_on", "profiles", "pull_policy", "restart", "security_opt")
 
 
@@ -21,8 +21,8 @@ def service(config: dict[str, Any]) -> dict[str, Any]:
     config["volumes"] = [{"type": "tmpfs", "target": path} for path in config.pop("tmpfs")]
     limits = config["deploy"]["resources"]["limits"]
     limits |= {name: str(value) for name, value in limits.items()}
-    # A swarm publishes on every address of every node. Whoever did not ask for that gets the name `api` in the network of
-    # the stack: every replica's address by DNS, so that a proxy there sees them all.
+    # A swarm publishes on every address of every node. Whoever did not ask for that gets the name `api` in the stack's
+    # network: every replica's address by DNS, so that a proxy there sees them all.
     ports = [port for port in config.pop("ports", []) if port.get("host_ip", "0.0.0.0") == "0.0.0.0"]  # noqa: S104
     if ports:
         config["ports"] = [{**port, "published": int(port["published"])} for port in ports]

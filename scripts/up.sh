@@ -85,6 +85,7 @@ _main() {
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
+  ! pooled || step 'pooler' docker compose up --detach --wait --no-deps pooler || die 'the pooler did not start' 'see make logs s=pooler'
   STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api || api_failed
   summary
 }

@@ -15,7 +15,7 @@ _REVISION = re.compile(r"^revision\b[^=\n]*= *[\"']([^\"'\n]+)[\"'] *$", re.MULT
 _DOWN_REVISION = re.compile(r"^down_revision\b[^=\n]*= *(None|[\"'][^\"'\n]+[\"']) *$", re.MULTILINE)
 # Left over by an upgrade that was killed: Alembic's run mends it (services/migrate/constraints.py).
 _QUESTION = """
-    SELECT array_agg(version_num),
+    SELECT pg_backend_pid(), array_agg(version_num),
            EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated AND connamespace = current_schema()::regnamespace)
     FROM alembic_version
 """
@@ -71,7 +71,9 @@ def _database() -> list[str] | None:
         )  # fmt: skip
         with connection, connection.cursor() as cursor:
             cursor.execute(_QUESTION)
-            found, left_over = cursor.fetchone() or (None, True)
+            pid, found, left_over = cursor.fetchone() or (None, None, True)
+            # A pooler answers: that it will not do for migrations is said now, and not first when there is one.
+            left_over = left_over or pid != connection.info.backend_pid
         connection.close()
     except psycopg2.Error:
         return None

@@ -11,6 +11,18 @@ from tests.stack.elsewhere import NAME, OTHER_NAME, Elsewhere
 from tests.stack.test_failures import HEAD
 
 
+def sessions(elsewhere: Elsewhere) -> set[str]:
+    """Who has sessions there, from where, and whether by TLS."""
+    clients = "pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"
+    return set(elsewhere.sql(f"SELECT usename, host(client_addr), ssl FROM {clients}").splitlines())
+
+
+def address(stack: Stack, service: str, **env: str) -> str:
+    container = stack.compose("ps", "--quiet", service, **env).strip()
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return stack.ok("docker", "inspect", "--format", template, container).strip()
+
+
 @pytest.fixture(scope="module")
 def stack(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     stack = make_stack("external")
@@ -44,14 +56,19 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
 
     body = {"nama": "Ani", "umur": 1, "alamat": ""}
     assert httpx2.post(f"{stack.url}/posts", headers=stack.log_in(), json=body, timeout=10).status_code == 201
-    query = (
-        "SELECT DISTINCT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL"
-    )
-    assert elsewhere.sql(query) == "tangga_app|t"
+    assert sessions(elsewhere) == {f"tangga_app|{address(stack, 'api')}|t"}
     for command in (["migrate"], ["history"], ["check"], ["status"], ["rollback"], ["migrate"]):
         stack.make(*command)
     asked = stack.ok("scripts/psql.sh", "-qAtc", "SELECT nama FROM posts")
     assert asked.splitlines()[-1] == "Ani"
+
+
+def test_a_pooler_before_it_verifies_it_too(stack: Stack, elsewhere: Elsewhere) -> None:
+    pooled = {"COMPOSE_FILE": "compose.yaml:deploy/external-db.yaml:deploy/pooler.yaml:network.yaml"}
+    stack.make("up", **pooled)
+    assert '"nama":"Ani"' in stack.get("/posts").text
+    assert sessions(elsewhere) == {f"tangga_app|{address(stack, 'pooler', **pooled)}|t"}
+    stack.compose("rm", "--stop", "--force", "pooler", **pooled)
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -25,6 +25,10 @@ _REFUSALS = {
         "switch TLS on there; only in a network that nobody else can read: DB_SSLMODE=disable",
     ),
     "no encryption": Refusal("the database takes nobody without TLS", "set DB_SSLMODE=verify-full"),
+    "unsupported startup parameter": Refusal(
+        "a pooler answers, and takes no settings for a session",
+        "for the API: DB_POOLER=true; for migrate: the server itself as MIGRATE_DB_HOSTNAME",
+    ),
     "root certificate file": Refusal(
         "the file of DB_SSLROOTCERT cannot be read in the container",
         "let everybody read it (chmod a+r): a certificate is no secret",
