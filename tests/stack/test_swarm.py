@@ -11,6 +11,9 @@ from tests.stack.conftest import Stack, wait_for
 from tests.stack.elsewhere import NAME, Elsewhere
 from tests.stack.test_failures import write_step
 
+# swarm init and leave restart the name server of all containers on this engine.
+pytestmark = pytest.mark.alone
+
 # Whoever comes in through the network of the stack, as a proxy would: a new connection for each request.
 TRAFFIC = """
 import collections, http.client, signal, time
