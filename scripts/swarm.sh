@@ -23,6 +23,9 @@ check() {
       'put it elsewhere: COMPOSE_FILE=compose.yaml:deploy/external-db.yaml in .env (docs/scaling.md)'
   [[ $COMPOSE_FILE != *compose.prod.yaml* ]] ||
     die 'compose.prod.yaml is for one machine: proxy, file secrets' 'take it out of COMPOSE_FILE; deploy/swarm.yaml has what a swarm needs'
+  ! pooled ||
+    die 'deploy/pooler.yaml is for one machine: the swarm has no such service' \
+      'name a pooler elsewhere by DB_HOSTNAME, with DB_POOLER=true and MIGRATE_DB_HOSTNAME (docs/scaling.md)'
   [[ ${TAG:-latest} != latest ]] ||
     die 'TAG=latest names whatever was built last, so a roll-back could not go back' 'name the release in .env: TAG=...'
   (($(swarm_fact Nodes) == 1)) || [[ $SWARM_IMAGE == */* ]] ||

@@ -135,6 +135,12 @@ def test_a_migration_through_it_is_refused(stack: Stack) -> None:
         assert "MIGRATE_DB_HOSTNAME" in refused.stdout
 
 
+def test_new_passwords_reach_it_too(stack: Stack) -> None:
+    stack.make("rotate-secrets")
+    assert stack.get("/readyz").status_code == 200
+    assert ask(stack, "SELECT current_user") == "tangga_app"
+
+
 def test_an_api_that_does_not_know_of_it_says_so(stack: Stack) -> None:
     """It asks for settings of its session, which the pooler refuses rather than drops."""
     file = stack.folder / "unaware.yaml"

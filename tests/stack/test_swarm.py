@@ -60,6 +60,8 @@ def swarm(make_stack: Callable[[str], Stack], tmp_path_factory: pytest.TempPathF
             server.remove()
     finally:
         stack.ok("docker", "swarm", "leave", "--force")
+        releases = stack.ok("docker", "image", "ls", "--quiet", f"{stack.name}-api:r*").split()
+        stack.run("docker", "image", "rm", "--force", *releases)
 
 
 def tasks(stack: Stack, service: str) -> list[dict[str, object]]:
@@ -82,6 +84,8 @@ def test_roll_out_failures_and_all(swarm: Stack) -> None:
     assert "deploy/external-db.yaml" in release(swarm, "r1").stdout
     swarm.set_env_file("COMPOSE_FILE", "compose.yaml:deploy/external-db.yaml:test.yaml")
     assert "TAG=latest" in swarm.run("make", "swarm-deploy").stdout
+    pooled = swarm.run("make", "swarm-deploy", COMPOSE_FILE="compose.yaml:deploy/external-db.yaml:deploy/pooler.yaml")
+    assert "MIGRATE_DB_HOSTNAME" in pooled.stdout
     assert release(swarm, "r1").returncode == 0
     secrets = [swarm.setting(name) for name in ("DB_PASS", "DB_OWNER_PASS", "TOKEN_KEY")]
     shown = swarm.ok("docker", "service", "inspect", f"{swarm.name}-swarm_api", f"{swarm.name}-swarm_migrate")

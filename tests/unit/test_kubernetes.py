@@ -104,9 +104,12 @@ def test_what_is_named_is_there(built: list[Manifest]) -> None:
     ):
         assert selector.items() <= labels.items()
     assert one(built, "Service", "api")["spec"]["ports"][0]["targetPort"] == spec["containers"][0]["ports"][0]["name"]
+    policy = one(built, "NetworkPolicy", "to-the-database")["spec"]
     for labels, _ in pods(built):
-        selector = one(built, "NetworkPolicy", "to-the-database")["spec"]["podSelector"]["matchLabels"]
-        assert selector.items() <= labels.items()
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    for kind, name in (("Job", "migrate"), ("Deployment", "api")):
+        allowed = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+        assert int(environment(built, kind, name)["DB_PORT"]) in allowed
 
 
 def test_the_programs_get_the_settings_that_they_know(built: list[Manifest], monkeypatch: pytest.MonkeyPatch) -> None:
