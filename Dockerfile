@@ -1,4 +1,4 @@
-# base → deps → runtime (what ships) → tools (what authors use) → test, bench
+# base → deps → runtime (what ships) → tools (what authors use) → test, bench; beside them: proxy
 # `make up` names the base image; the default is the official one.
 ARG PYTHON_IMAGE=python:3.13.9-slim-trixie
 
@@ -17,6 +17,15 @@ RUN --mount=type=secret,id=ca --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     /opt/pip/bin/pip --python /opt/venv/bin/python3 install --quiet --disable-pip-version-check --root-user-action=ignore \
       --require-hashes --no-deps --only-binary :all: --compile -r requirements.lock
+
+# What compose.prod.yaml puts before the API: HAProxy, and certbot for its certificates. Their files are mounted.
+FROM base AS proxy
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends certbot haproxy openssl socat && \
+    rm -rf /var/lib/apt/lists/* && install -d -m 700 -o 10002 -g 10002 /certs
+USER 10002:10002
 
 FROM deps AS deps-dev
 COPY requirements-dev.lock ./
@@ -39,6 +48,16 @@ USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "--config", "services/api/gunicorn.conf.py", "services.api.main:app"]
 
+FROM base AS pooler
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends pgbouncer postgresql-client && \
+    rm -rf /var/lib/apt/lists/*
+COPY services/pooler/start.sh /usr/local/bin/
+USER 10001:10001
+ENTRYPOINT ["start.sh"]
+
 FROM runtime AS tools
 COPY --from=deps-dev /opt/venv /opt/venv
 COPY pyproject.toml ./
@@ -56,5 +75,12 @@ RUN python3 -m compileall -q tests/load
 USER 10001:10001
 
 FROM tools AS test
+# kustomize: tests/unit/test_kubernetes.py builds what a cluster would be given.
+USER 0:0
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
+    apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends kustomize && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 COPY . ./
 CMD ["pytest", "tests/unit", "tests/api", "tests/migrations"]

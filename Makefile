@@ -17,7 +17,9 @@ override page := $(value page)
 override rounds := $(value rounds)
 override minutes := $(value minutes)
 override html := $(value html)
-export m to from r s f at ref rows page rounds minutes html
+override keep := $(value keep)
+override tag := $(value tag)
+export m to from r s f at ref rows page rounds minutes html keep tag
 # New revision files belong to whoever called make.
 export TANGGA_UID := $(shell id -u)
 export TANGGA_GID := $(shell id -g)
@@ -62,7 +64,7 @@ dev: .ready ## run in the foreground with this folder mounted; the API reloads o
 
 .PHONY: psql
 psql: ## SQL prompt as the owner of the schema
-	@docker compose exec db sh -c 'exec psql -U "$$DB_OWNER_USERNAME" -d "$$POSTGRES_DB"'
+	@scripts/psql.sh
 
 .PHONY: shell
 shell: .tools ## shell in the tools container, with this folder mounted
@@ -76,6 +78,7 @@ plan: .tools ## [to=head] [json=1] what migrate would do: statements, locks, siz
 
 .PHONY: migrate
 migrate: .image ## [to=head] go up
+	@scripts/backup.sh --before-migrate
 	@$(migrate) upgrade "$${to:-head}"
 
 .PHONY: rollback
@@ -84,6 +87,7 @@ rollback: .image ## [to=-1] [yes=1] go down, by default one step; says first wha
 
 .PHONY: upgrade
 upgrade: .image ## to=28801a7e4404 go up to a revision
+	@scripts/backup.sh --before-migrate
 	@$(migrate) upgrade "$${to:?which revision? make upgrade to=...}"
 
 .PHONY: downgrade
@@ -157,13 +161,57 @@ squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
 
 ##@ Operate
 
+.PHONY: deploy
+deploy: .ready ## [tag=v0.2.0] [outage=1] replace the release in production; no request fails
+	@scripts/deploy.sh $(if $(outage),--outage) $${tag:+"$$tag"}
+
+.PHONY: undeploy
+undeploy: .ready ## [yes=1] [schema=keep] go back to the release before, and its schema
+	@scripts/deploy.sh --back $(if $(yes),--yes) $(if $(filter keep,$(schema)),--keep-schema)
+
+.PHONY: proxy-reload
+proxy-reload: .ready ## the proxy reads services/proxy/haproxy.cfg anew; no request fails
+	@scripts/proxy-reload.sh
+
 .PHONY: status
 status: .image ## [html=status.html] [json=1] services, schema, connections, backups, deploys, on one page
 	@scripts/status.sh $(if $(html),--html "$$html") $(if $(json),--json)
 
+.PHONY: backup
+backup: .ready ## [keep=7] back the database up while it is in use; keep only the newest few
+	@scripts/backup.sh
+
+.PHONY: backups
+backups: ## [json=1] the backups, newest first
+	@scripts/backup.sh --list $(if $(json),--json)
+
+.PHONY: backup-verify
+backup-verify: .ready ## [f=newest] restore a backup into a throwaway database, and compare every table
+	@scripts/backup.sh --verify "$${f:-newest}"
+
+.PHONY: restore
+restore: .image ## f=newest [yes=1] restore a backup beside the live database, compare, and swap the two
+	@$(if $(yes),yes=1) scripts/restore.sh "$${f:?which backup? make restore f=newest, or a name of: make backups}"
+
+.PHONY: restore-confirm
+restore-confirm: .ready ## drop what was live before a restore
+	@scripts/restore.sh --confirm
+
+.PHONY: restore-undo
+restore-undo: .ready ## swap back what was live before a restore
+	@scripts/restore.sh --undo
+
+.PHONY: db-upgrade
+db-upgrade: .ready ## to=17 [back=1] [confirm=1] [yes=1] move the data to another version of PostgreSQL, on a volume of its own
+	@$(if $(yes),yes=1) scripts/db-upgrade.sh $(if $(back),--back,$(if $(confirm),--confirm,"$${to:?to which version? make db-upgrade to=17}"))
+
 .PHONY: rotate-secrets
 rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .env and in the database
 	@scripts/rotate-secrets.sh $(if $(finish),--finish) $(if $(apply),--apply)
+
+.PHONY: swarm-deploy
+swarm-deploy: .ready ## deploy to a Docker Swarm: first the migration as a job, then a rolling update of the API
+	@scripts/swarm.sh
 
 ##@ Work on the code
 
@@ -172,7 +220,9 @@ lint: .tools ## every check that CI makes
 	@docker compose config --quiet
 	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
 	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/postgres/*.sh .ci/run; hadolint Dockerfile'
+	@docker compose -f compose.yaml -f compose.prod.yaml config --quiet
+	@DB_HOSTNAME=db.example.org DB_SSLROOTCERT=/dev/null docker compose -f compose.yaml -f deploy/external-db.yaml -f deploy/pooler.yaml config --quiet
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/*/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape
@@ -221,6 +271,6 @@ help: ## this page
 .ready:
 	@scripts/preflight.sh && scripts/env.sh && scripts/images.sh
 .image: .ready
-	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build migrate >&2
+	@. scripts/lib.sh; in_production || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
 .tools: .ready
 	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: [yes=1] scripts/clean.sh
 #
-# Deletes this stack: containers, network, images and the volume with all data. Asks on a terminal for the stack's name
-# to be typed; elsewhere goes ahead only with yes=1.
+# Deletes this stack: containers, network, images and the volumes with all data; backups stay. Asks on a terminal for the
+# stack's name to be typed; elsewhere goes ahead only with yes=1.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
@@ -16,6 +16,8 @@ _main() {
     [[ $answer == "$name" ]] || die 'nothing was deleted' 'type the name exactly, or: make clean yes=1'
   fi
   docker compose --profile '*' down --volumes --rmi local --remove-orphans
+  # And those that an upgrade of PostgreSQL has kept.
+  docker volume ls --quiet --filter "label=com.docker.compose.project=$name" | xargs -r docker volume rm >/dev/null
 }
 
 _main "$@"

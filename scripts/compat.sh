@@ -63,7 +63,8 @@ _main() {
   [[ -n $ref ]] || ref=$(git describe --tags --abbrev=0 2>/dev/null) ||
     die 'there is no tag, so no last release' 'name what to compare with: make compat ref=<tag, branch or commit>'
   COMPOSE_PROJECT_NAME="$(setting COMPOSE_PROJECT_NAME tangga)-compat"
-  export COMPOSE_PROJECT_NAME
+  # Nothing here is on another server than `scratch`, whatever .env chooses.
+  export COMPOSE_PROJECT_NAME COMPOSE_FILE=compose.yaml DB_PORT=5432
   trap clean_up EXIT
   export_release "$ref"
   step "build the tests of $ref" of_release --progress plain build test

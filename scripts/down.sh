@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# usage: scripts/down.sh [--yes] REVISION
+# usage: scripts/down.sh [--yes] [--ask-only] REVISION
 #
 # Goes down to a revision (or by steps: -1). Says first what data that would lose, and then asks on a terminal for the
 # database's name to be typed; elsewhere goes ahead only with --yes, else exit 11. What would be lost is saved first.
-# Steps that lose nothing ask nothing.
+# Steps that lose nothing ask nothing. --ask-only: goes nowhere.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
@@ -11,11 +11,14 @@ cd "${BASH_SOURCE%/*}/.."
 WOULD_LOSE_DATA=11
 
 _main() {
-  local yes='' losses status=0
-  if [[ ${1:-} == --yes ]]; then
-    yes=1
+  local yes='' ask_only='' losses status=0
+  while [[ ${1:-} == --* ]]; do
+    case $1 in
+      --yes) yes=1 ;;
+      --ask-only) ask_only=1 ;;
+    esac
     shift
-  fi
+  done
   losses=$(docker compose --progress quiet run --rm -T migrate alembic losses "$1" </dev/null) || status=$?
   case $status in
     0) ;;
@@ -25,7 +28,7 @@ _main() {
       ;;
     *) exit "$status" ;;
   esac
-  docker compose run --rm migrate alembic downgrade "$1"
+  [[ -n $ask_only ]] || docker compose run --rm migrate alembic downgrade "$1"
 }
 
 _ask() {

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# usage: scripts/images.sh
+# usage: scripts/images.sh [--postgres MAJOR|IMAGE]
 #
 # Makes sure that the two base images are here: present, else pulled, else (no registry answers) built from the mirror
 # that this Debian or Ubuntu machine installs its own packages from. A stand-in is announced, cached under a name of its
 # own, and written to .env as PYTHON_IMAGE / POSTGRES_IMAGE, so that Dockerfile and compose.yaml stay the same.
+#
+# --postgres: makes sure of another version of PostgreSQL, and prints the image's name as the last line.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
+# The Debian release that has a version of PostgreSQL.
+declare -rA release_of=([15]=bookworm [17]=trixie)
 readonly stand_in_python=tangga/python-stand-in:3.13-trixie stand_in_postgres=tangga/postgres-stand-in:17-trixie
 
 # compose.yaml holds the one default of either variable.
@@ -15,24 +19,24 @@ default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head
 
 present() { docker image inspect "$@" >/dev/null 2>&1; }
 
-# bootstrap PACKAGES [OPTION...]: a Debian 13 with these packages, as a tar archive on stdout.
+# bootstrap RELEASE PACKAGES [OPTION...]: a Debian with these packages, as a tar archive on stdout.
 bootstrap() {
-  local packages=$1 uris=()
-  shift
-  mapfile -t uris < <(mirror_lines)
+  local release=$1 packages=$2 uris=()
+  shift 2
+  mapfile -t uris < <(mirror_lines "$release")
   ((${#uris[@]})) || { echo 'no Debian mirror in /etc/apt' >&2; return 1; }
   as_root mmdebstrap --quiet --variant=minbase --include="$packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io' \
-    "$@" trixie - "${uris[@]}"
+    "$@" "$release" - "${uris[@]}"
 }
 
-# The machine's own Debian mirrors, with the trixie suite that each carries, as lines for apt.
+# mirror_lines RELEASE: the machine's own Debian mirrors, with the suite that each carries, as lines for apt.
 mirror_lines() {
   local name mirror
   for name in debian debian-security; do
     mirror=$(debian_mirror "$name")
-    [[ -z $mirror ]] || say "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie${name#debian} main"
+    [[ -z $mirror ]] || say "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1${name#debian} main"
   done
 }
 
@@ -43,17 +47,18 @@ discard() {
 }
 
 build_python() {
-  bootstrap python3,python3-venv,ca-certificates | docker import \
+  bootstrap trixie python3,python3-venv,ca-certificates | docker import \
     --change 'CMD ["python3"]' --change 'ENV LANG=C.UTF-8' \
     --change 'LABEL tangga.stand-in="python:3.13-slim-trixie"' - "$stand_in_python" ||
     discard "$stand_in_python"
 }
 
-# The official image gives `postgres` the uid 999; the account must exist before the package would make its own. It also
-# has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
+# build_postgres MAJOR IMAGE. The official image gives `postgres` the uid 999; the account must exist before the package
+# would make its own. It also has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
 # shellcheck disable=SC2016 # "$1" in a hook is mmdebstrap's: the new root
 build_postgres() {
-  bootstrap postgresql-17,xz-utils,zstd --skip=cleanup/run \
+  local release=${release_of[$1]}
+  bootstrap "$release" "postgresql-$1,xz-utils,zstd" --skip=cleanup/run \
     --essential-hook='printf "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n" >>"$1/etc/passwd"' \
     --essential-hook='printf "postgres:x:999:\n" >>"$1/etc/group"' \
     --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
@@ -63,20 +68,20 @@ build_postgres() {
         chown postgres:postgres /var/lib/postgresql /var/lib/postgresql/data /var/run/postgresql
         chmod 1777 /var/lib/postgresql/data
         chmod 3777 /var/run/postgresql
-        sed -i \"s/^#listen_addresses.*/listen_addresses = '"'*'"'/\" /usr/share/postgresql/17/postgresql.conf.sample"' |
+        sed -i \"s/^#listen_addresses.*/listen_addresses = '"'*'"'/\" /usr/share/postgresql/'"$1"'/postgresql.conf.sample"' |
     docker import \
       --change 'ENTRYPOINT ["stand-in-entrypoint.sh"]' --change 'CMD ["postgres"]' --change 'STOPSIGNAL SIGINT' \
-      --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/17/bin LANG=C.UTF-8 PG_MAJOR=17 PGDATA=/var/lib/postgresql/data' \
+      --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/'"$1"'/bin LANG=C.UTF-8 PG_MAJOR='"$1"' PGDATA=/var/lib/postgresql/data' \
       --change 'VOLUME /var/lib/postgresql/data' --change 'EXPOSE 5432' \
-      --change 'LABEL tangga.stand-in="postgres:17-trixie"' - "$stand_in_postgres" ||
-    discard "$stand_in_postgres"
+      --change 'LABEL tangga.stand-in="postgres:'"$1-$release"'"' - "$2" ||
+    discard "$2"
 }
 
 # Both at once: each is half download, half unpacking.
 build_stand_ins() {
   local pids=() pid
   if ! present "$stand_in_python"; then build_python & pids+=($!); fi
-  if ! present "$stand_in_postgres"; then build_postgres & pids+=($!); fi
+  if ! present "$stand_in_postgres"; then build_postgres 17 "$stand_in_postgres" & pids+=($!); fi
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
@@ -84,13 +89,41 @@ install_mmdebstrap() { as_root apt-get update -qq && as_root apt-get install -y 
 
 use_stand_in() {
   local name=$1 image=$2
-  [[ $(setting "$name") == "$image" ]] && return
+  # Never in place of one that somebody chose.
+  [[ -z $(setting "$name") ]] || return 0
   printf '\n# Added by scripts/images.sh: no image registry answered, so this stand-in was built from Debian packages.\n%s=%s\n' \
     "$name" "$image" >>.env
 }
 
+# other_postgres MAJOR|IMAGE: of a major version, the official image or a stand-in.
+other_postgres() {
+  local image=$1 release=${release_of[$1]:-} stand_in
+  if [[ $1 =~ ^[0-9]+$ ]]; then
+    image=$(default_image POSTGRES_IMAGE)
+    [[ $image == "postgres:$1"[.-]* ]] || image=postgres:$1-trixie
+  fi
+  stand_in=tangga/postgres-stand-in:$1-$release
+  if present "$image"; then
+    say "$image"
+  elif [[ -n $release ]] && present "$stand_in"; then
+    say "$stand_in"
+  elif STEP_MAY_FAIL=1 step "pull $image" docker pull --quiet "$image" 2>/dev/null; then
+    say "$image"
+  elif [[ -n $release && -n $(mirror_lines "$release") ]] && may_be_root; then
+    command -v mmdebstrap >/dev/null 2>&1 || step 'install mmdebstrap' install_mmdebstrap
+    step "build a stand-in for $image" build_postgres "$1" "$stand_in" || die 'the stand-in was not built' 'see above'
+    say "$stand_in"
+  else
+    die "$image is neither here nor to be pulled" "pull or load it; where root and a Debian mirror are, there are stand-ins for PostgreSQL $(printf '%s\n' "${!release_of[@]}" | sort -n | paste -sd ' ')"
+  fi
+}
+
 _main() {
   local python postgres by_hand
+  if [[ ${1:-} == --postgres ]]; then
+    other_postgres "$2"
+    return
+  fi
   python=$(setting PYTHON_IMAGE "$(default_image PYTHON_IMAGE)")
   postgres=$(setting POSTGRES_IMAGE "$(default_image POSTGRES_IMAGE)")
   if present "$python" "$postgres"; then return; fi
@@ -106,7 +139,7 @@ _main() {
   [[ -n $python || -z $(setting PYTHON_IMAGE) ]] || die "PYTHON_IMAGE=$(setting PYTHON_IMAGE) is neither here nor to be pulled" "$by_hand"
   [[ -n $postgres || -z $(setting POSTGRES_IMAGE) ]] || die "POSTGRES_IMAGE=$(setting POSTGRES_IMAGE) is neither here nor to be pulled" "$by_hand"
 
-  [[ -n $(mirror_lines) ]] || die 'no image registry answers, and this machine has no Debian mirror to build stand-ins from' "$by_hand"
+  [[ -n $(mirror_lines trixie) ]] || die 'no image registry answers, and this machine has no Debian mirror to build stand-ins from' "$by_hand"
   may_be_root || die 'no image registry answers, and building stand-ins needs root' "$by_hand"
   if present "$stand_in_python" "$stand_in_postgres"; then
     say 'No image registry answers: using the stand-ins for both base images that were built earlier.'

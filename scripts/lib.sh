@@ -12,6 +12,7 @@ say() { printf '%s\n' "$*"; }
 
 # die WHAT [REMEDY]: one line with what happened, one with what to do next; exit 1.
 die() {
+  died_of=$1
   printf '%serror:%s %s\n' "$red" "$reset" "$1" >&2
   [[ -z ${2:-} ]] || printf '   do: %s\n' "$2" >&2
   exit 1
@@ -49,6 +50,30 @@ setting() {
   printf '%s' "${value:-${2:-}}"
 }
 
+# replaced NAME=VALUE...: .env on stdout, with these values; a variable that is not in it comes last.
+replaced() {
+  local pair
+  { grep -vE "^($(printf '%s|' "${@%%=*}")-)=" .env || true; }
+  for pair in "$@"; do printf '%s\n' "$pair"; done
+}
+
+# write_file NAME: stdin as this file; complete before it has its name, and private before it has content.
+write_file() {
+  local temporary
+  temporary=$(umask 077 && mktemp "$1.XXXXXX")
+  cat >"$temporary"
+  mv "$temporary" "$1"
+}
+
+# Whether .env chooses the overlay for production.
+in_production() { [[ $(setting COMPOSE_FILE) == *compose.prod.yaml* ]]; }
+
+# Whether .env chooses the overlay for a database elsewhere.
+database_elsewhere() { [[ $(setting COMPOSE_FILE) == *deploy/external-db.yaml* ]]; }
+
+# Whether .env chooses the overlay with a pooler.
+pooled() { [[ $(setting COMPOSE_FILE) == *deploy/pooler.yaml* ]]; }
+
 # 192 random bits in characters that no file format or URL treats specially.
 random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
@@ -58,6 +83,55 @@ confirm() {
   local answer
   read -r -p "$1 [Y/n] " answer
   [[ -z $answer || $answer == [Yy]* ]]
+}
+
+# utc: this moment, as RFC 3339 writes it.
+utc() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+
+json_string() {
+  local text=${1//\\/\\\\}
+  text=${text//\"/\\\"}
+  printf '"%s"' "${text//[[:cntrl:]]/ }"
+}
+
+# with_deploy_lock ACTION: from here to the end of the script nobody else changes what runs. Refuses at once if somebody
+# does. Whatever the end is, it is noted in .deploy/log.jsonl; the script may set operation_from, _to and _revision for
+# that, and a function `clean_up`, which is called first.
+with_deploy_lock() {
+  local holder
+  operation=$1 operation_started=$(utc) operation_began=$(now) operation_from='' operation_to='' operation_revision=''
+  mkdir -p -m 700 .deploy
+  exec {deploy_lock}<>.deploy/lock
+  if ! flock --nonblock "$deploy_lock"; then
+    read -r -a holder <.deploy/lock || true
+    die "${holder[0]:-something} is under way: started by ${holder[2]:-somebody} at ${holder[1]:-?}, process ${holder[3]:-?}" \
+      'wait for its end, then try again'
+  fi
+  # A line that is left over belongs to one that could not note its own end.
+  if read -r -a holder <.deploy/lock && [[ -n ${holder[3]:-} ]]; then
+    say "Note: ${holder[0]}, started by ${holder[2]} at ${holder[1]}, was killed."
+    log_operation "${holder[0]}" "${holder[1]}" 0 "${holder[2]}" '' '' '' failed 'killed'
+  fi
+  printf '%s %s %s %s\n' "$operation" "$operation_started" "$(operator)" "$$" >.deploy/lock
+  trap _operation_ends EXIT
+}
+
+operator() { printf '%s' "${SUDO_USER:-$(id -un)}"; }
+
+_operation_ends() {
+  local status=$? outcome=ok reason=''
+  if declare -F clean_up >/dev/null; then clean_up || true; fi
+  if ((status)); then outcome=failed reason=${died_of:-ended with status $status}; fi
+  log_operation "$operation" "$operation_started" "$(seconds "$(($(now) - operation_began))")" "$(operator)" \
+    "$operation_from" "$operation_to" "$operation_revision" "$outcome" "$reason"
+  : >.deploy/lock
+}
+
+# log_operation ACTION STARTED_AT SECONDS WHO FROM TO REVISION OUTCOME REASON: a line for .deploy/log.jsonl.
+log_operation() {
+  printf '{"started_at": "%s", "seconds": %s, "who": %s, "action": "%s", "from": %s, "to": %s, "revision": %s, "outcome": "%s", "reason": %s}\n' \
+    "$2" "$3" "$(json_string "$4")" "$1" "$(json_string "$5")" "$(json_string "$6")" "$(json_string "$7")" "$8" "$(json_string "$9")" \
+    >>.deploy/log.jsonl
 }
 
 # as_root COMMAND...: the command as root; fails if that needs a password.
@@ -113,3 +187,29 @@ step() {
   rm -f "$log"
   return "$status"
 }
+
+# told LABEL COMMAND...: a step whose command says itself what is to be said: afterwards that stands in $told. If it fails,
+# the script ends with the command's own error, or with the end of what it printed.
+told() {
+  local label=$1 output status=0
+  shift
+  output=$(mktemp)
+  STEP_MAY_FAIL=1 step "$label" into "$output" "$@" || status=$?
+  told=$(<"$output")
+  rm -f "$output"
+  ((status)) || return 0
+  died_of="$label failed: $(tail -n 1 <<<"$told")"
+  if grep -q '^error: ' <<<"$told"; then
+    died_of=$(sed -n 's/^error: //p' <<<"$told" | head -n 1)
+    sed -n '/^error: /,$p' <<<"$told" >&2
+  else
+    printf '%serror:%s %s\n' "$red" "$reset" "$died_of" >&2
+    tail -n 15 <<<"$told" | sed '$d; s/^/    | /' >&2
+    printf '   do: mend that, then try again\n' >&2
+  fi
+  exit "$status"
+}
+into() { "${@:2}" >"$1" 2>&1; }
+
+# in_backup COMMAND...: services/postgres/backup.sh in its container; for `told`.
+in_backup() { docker compose --progress quiet run --rm -T backup "$@"; }

@@ -2,7 +2,7 @@
 # usage: scripts/preflight.sh [--port]
 #
 # Checks what the stack needs before anything is changed: Docker Engine, Compose, memory, disk, and with --port that the
-# API's port is free or ours. Finds, starts or installs an engine first (scripts/engine.sh). Silent when all is well;
+# published ports are free or ours. Finds, starts or installs an engine first (scripts/engine.sh). Silent when all is well;
 # otherwise one line, a remedy, exit 1.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
@@ -33,17 +33,26 @@ check_versions() {
   [[ $plugins == *buildx=* ]] || die 'the docker buildx plugin is missing' "$by_hand"
 }
 
-# The port is ours already, free, or somebody else's.
+# check_port NAME DEFAULT: the port is ours already, free, or somebody else's.
 check_port() {
   local port ours
-  port=$(setting API_PORT 8000)
-  [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die "API_PORT=$port is not a port" 'put a number from 1 to 65535 into .env'
+  port=$(setting "$1" "$2")
+  [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die "$1=$port is not a port" 'put a number from 1 to 65535 into .env'
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
   # By what the container asks for, not by what it has: between two tries to start, it has no port.
   ours=$(docker ps --quiet --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME tangga)" |
     xargs -r docker inspect --format '{{json .HostConfig.PortBindings}}')
   [[ $ours == *"\"HostPort\":\"$port\""* ]] ||
-    die "port $port is in use by something else" "stop it, or choose another: API_PORT=$((port + 1)) make up"
+    die "port $port is in use by something else" "stop it, or choose another: $1=$((port < 1024 ? port + 8000 : port + 1)) make up"
+}
+
+check_ports() {
+  if in_production; then
+    check_port HTTP_PORT 80
+    check_port HTTPS_PORT 443
+  else
+    check_port API_PORT 8000
+  fi
 }
 
 check_room() {
@@ -60,7 +69,7 @@ check_room() {
 _main() {
   check_versions
   check_room
-  if [[ ${1:-} == --port ]]; then check_port; fi
+  if [[ ${1:-} == --port ]]; then check_ports; fi
 }
 
 _main "$@"

@@ -13,23 +13,8 @@ cd "${BASH_SOURCE%/*}/.."
 readonly next=.env.rotating passwords=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD)
 
 # A file is written in place: a container has it mounted itself, not the name that leads to it.
-file_secrets() { [[ -d secrets && $(setting COMPOSE_FILE) == *compose.prod.yaml* ]]; }
+file_secrets() { [[ -d secrets ]] && in_production; }
 put() { printf '%s' "$2" >"secrets/$1"; }
-
-# replaced NAME=VALUE...: .env on stdout, with these values; a variable that is not in it comes last.
-replaced() {
-  local pair
-  { grep -vE "^($(printf '%s|' "${@%%=*}")-)=" .env || true; }
-  for pair in "$@"; do printf '%s\n' "$pair"; done
-}
-
-# Complete before it has its name, and private before it has content.
-write_file() {
-  local temporary
-  temporary=$(umask 077 && mktemp "$1.XXXXXX")
-  cat >"$temporary"
-  mv "$temporary" "$1"
-}
 
 # The passwords in a file, given to the roles in one transaction. On psql's standard input, so that they are in no
 # process list; nor may they show in the server's log.
@@ -71,9 +56,13 @@ complete() {
   mv "$next" .env
 }
 
-# Where the API has its secrets from its environment, only a new container gets new ones.
+# Where a service has its secrets from its environment, only a new container gets new ones; the pooler always has it from there.
 renew_api() {
-  file_secrets || docker compose up --detach --wait --no-deps api
+  ! pooled || docker compose up --detach --wait --no-deps pooler
+  if ! file_secrets; then
+    docker compose up --detach --wait --no-deps api
+    [[ -z $(docker compose ps --quiet scheduled-backups 2>/dev/null) ]] || docker compose up --detach --no-deps scheduled-backups
+  fi
 }
 
 rotate() {
@@ -102,6 +91,7 @@ finish() {
 _main() {
   [[ -n $(docker compose ps --quiet --status running db 2>/dev/null) ]] ||
     die 'the database of this stack does not run here' 'start it: make up; an external one: see docs/secrets.md'
+  with_deploy_lock rotate-secrets
   case ${1:-} in
     '') rotate ;;
     --apply) apply ;;

@@ -17,8 +17,9 @@ facts() {
   folder=$(setting BACKUP_DIR ./backups)
   for file in "$folder"/*.json; do [[ ! -e $file ]] || backups=("$file" "${backups[@]}"); done
   printf '{"project": "%s", "tag": "%s", "services": [' "$(setting COMPOSE_PROJECT_NAME tangga)" "$(setting TAG latest)"
-  docker compose ps --all --format json | joined
-  # Names begin with the time, so the newest comes last.
+  # Not those of single commands, such as this one.
+  docker compose ps --all --format json | { grep -vF com.docker.compose.oneoff=True || true; } | joined
+  # Names of one database sort by time, so the newest comes last.
   printf '], "backups": ['
   ((${#backups[@]} == 0)) || for file in "${backups[@]:0:shown}"; do tr -d '\n' <"$file"; echo; done | joined
   printf '], "operations": ['

@@ -36,7 +36,8 @@ _main() {
   scripts/images.sh
   # CI may name its tests' project itself; the running stack's name is never used.
   COMPOSE_PROJECT_NAME="$(setting COMPOSE_PROJECT_NAME tangga)-test"
-  export COMPOSE_PROJECT_NAME
+  # The tests make and drop databases: on a server of their own, whatever .env chooses.
+  export COMPOSE_PROJECT_NAME COMPOSE_FILE=compose.yaml DB_HOSTNAME=db DB_PORT=5432
   if [[ $tier == stack ]]; then
     scripts/venv.sh
     in_stacks "$@"

@@ -2,7 +2,8 @@
 # usage: scripts/up.sh
 #
 # From a bare machine to a serving API, checks before effects: engine and machine, .env, base images, build, database,
-# migration, API. A failed migration stops here: the API is not started, or the running one goes on serving.
+# migration, API. A failed migration stops here: the API is not started, or the running one goes on serving. In production,
+# what comes after the database is a deploy: nobody notices that replicas are replaced.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
@@ -33,10 +34,21 @@ migration_failed() {
   exit 1
 }
 
+# The server itself says which version made the volume, and which it is.
+other_major() {
+  docker logs "$(container db)" 2>&1 |
+    sed -nE 's/.*initialized by PostgreSQL version ([0-9]+).*not compatible with this version ([0-9]+).*/\1 \2/p' | tail -n 1
+}
+
 database_failed() {
+  local of_volume of_image
+  read -r of_volume of_image <<<"$(other_major)"
+  [[ -z $of_volume ]] ||
+    die "the volume $(setting DB_VOLUME db-data) holds the data of PostgreSQL $of_volume, and $(docker inspect --format '{{.Config.Image}}' "$(container db)") is PostgreSQL $of_image" \
+      "put POSTGRES_IMAGE with an image of PostgreSQL $of_volume into .env (postgres:$of_volume-trixie), then: make up; make db-upgrade to=$of_image moves the data"
   printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
   log_tail db
-  printf '   do: see make logs s=db; a volume of another major version of PostgreSQL does not start\n' >&2
+  printf '   do: see make logs s=db\n' >&2
   exit 1
 }
 
@@ -52,29 +64,71 @@ api_failed() {
   exit 1
 }
 
+# --wait goes by the last answer of the health check: an API that was behind until now is well by the next one.
+start_api() {
+  docker compose up --detach --wait --no-deps api && return
+  docker compose exec -T api python3 -I services/api/health/probe.py && sleep 6 && docker compose up --detach --wait --no-deps api
+}
+
+scheduled_backups() {
+  [[ ,$(setting COMPOSE_PROFILES), == *,scheduled-backups,* ]] || return 0
+  step 'scheduled backups' docker compose up --detach --no-deps scheduled-backups || die 'the scheduled backups did not start' 'see above'
+}
+
+# The rest of the way where a proxy stands before the API.
+deploy() {
+  local url
+  step 'proxy' docker compose up --detach --wait proxy || die 'the proxy did not start' 'see make logs s=proxy, make logs s=certificates'
+  scripts/deploy.sh
+  scheduled_backups
+  say
+  url=https://$(setting DOMAIN localhost)
+  printf '%sTangga is up%s in %s s: %s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")" "${url%% *}:$(setting HTTPS_PORT 443)"
+}
+
+# There is nothing to start of a database elsewhere; migrate says whether it answers.
+start_database() { database_elsewhere || STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed; }
+
+revision() {
+  if database_elsewhere; then
+    docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1
+  else
+    docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version'
+  fi
+}
+
 summary() {
   local url
   url="http://$(docker compose port api 8000)"
   say
   printf '%sTangga is up%s in %s s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")"
   printf '  API       %s\n  docs      %s/docs\n  ready     %s/readyz\n' "$url" "$url" "$url"
-  printf '  revision  %s\n' "$(docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version')"
+  printf '  revision  %s\n' "$(revision)"
   say
   say "${dim}next:${reset} make history   make logs s=api   make down"
 }
 
 _main() {
-  local started
+  local started built=()
   started=$(now)
   scripts/preflight.sh --port
   scripts/env.sh
   scripts/images.sh
-  step 'build' docker compose --progress plain build || die 'the build failed' 'the lines above say where'
-  STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed
+  # In production a release is built by its deploy, under a tag of its own.
+  if in_production; then built=(certificates); fi
+  step 'build' docker compose --progress plain build "${built[@]}" || die 'the build failed' 'the lines above say where'
+  start_database
+  if in_production; then
+    deploy
+    return
+  fi
+  scripts/backup.sh --before-migrate
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
   STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
-  STEP_MAY_FAIL=1 step 'api' docker compose up --detach --wait --no-deps api || api_failed
+  ! pooled || step 'pooler' docker compose up --detach --wait --no-deps pooler || die 'the pooler did not start' 'see make logs s=pooler'
+  STEP_MAY_FAIL=1 step 'api' start_api || api_failed
+  scheduled_backups
   summary
 }
 

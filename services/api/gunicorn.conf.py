@@ -59,7 +59,8 @@ preload_app = not reload
 # Less than stop_grace_period in compose.yaml, so that gunicorn ends by itself and nothing is killed.
 graceful_timeout = 20
 timeout = 30
-keepalive = 5
+# Behind a proxy, longer than it keeps an idle connection to us (compose.prod.yaml).
+keepalive = int(os.environ.get("KEEPALIVE", "5"))
 # The heartbeat file must not wait for a disk, and the root file system is read-only.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - memory, not a shared folder on disk
 control_socket_disable = True

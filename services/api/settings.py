@@ -83,6 +83,7 @@ def _networks(text: str) -> str:
 # auto: text for people on a terminal, JSON elsewhere.
 LogFormat = Literal["auto", "json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+SslMode = Literal["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 Secret = Annotated[SecretStr, AfterValidator(_not_placeholder)]
 TokenKey = Annotated[Secret, AfterValidator(_strong)]
 
@@ -101,6 +102,14 @@ class DatabaseSettings(BaseSettings):
     db_hostname: Annotated[str, Field(min_length=1)]
     db_port: Annotated[int, Field(ge=1, le=65535)] = 5432
     db_name: Annotated[str, Field(min_length=1)]
+    # libpq's own words (docs/scaling.md). Empty: its own default, which is TLS where the server has it, unverified.
+    db_sslmode: SslMode = ""
+    db_sslrootcert: str = ""
+
+    @property
+    def tls(self) -> dict[str, str]:
+        """What libpq is told of TLS: nothing, unless it was set."""
+        return {k: v for k, v in (("sslmode", self.db_sslmode), ("sslrootcert", self.db_sslrootcert)) if v}
 
     @property
     def url(self) -> URL:
@@ -112,11 +121,13 @@ class DatabaseSettings(BaseSettings):
             host=self.db_hostname,
             port=self.db_port,
             database=self.db_name,
+            query=self.tls,
         )
 
     def connection_parameters(self) -> dict[str, Any]:
         """What psycopg2 is told to find the database, the password aside."""
-        return {"host": self.db_hostname, "port": self.db_port, "dbname": self.db_name, "user": self.db_username}
+        address = {"host": self.db_hostname, "port": self.db_port, "dbname": self.db_name, "user": self.db_username}
+        return {**address, **self.tls}
 
     def passwords(self) -> list[str]:
         """Return the password as it is now, and behind it the one before it, if that may still be the role's.
@@ -153,6 +164,9 @@ class MigrateSettings(DatabaseSettings):
     # Where a step down keeps what it would lose.
     migrate_save_dir: Path = Path("/saved")
     migrate_traceback: bool = False
+    # Steps go up only from where a backup younger than this was made.
+    backup_before_migrate: bool = False
+    backup_fresh_minutes: Annotated[float, Field(gt=0)] = 60
     # The release, as images are tagged: noted in migration_log.
     tag: str = "latest"
 

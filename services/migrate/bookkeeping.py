@@ -7,7 +7,7 @@ migration_backfill  how far a backfill has come (backfill.py)
 from typing import Any, Final
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 # No model describes them.
 TABLES: Final = ("migration_log", "migration_backfill")
@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS migration_log (
     checksum text,
     image_version text NOT NULL,
     executed_by text NOT NULL DEFAULT session_user,
-    error text
+    error text,
+    breaking boolean
 );
 CREATE TABLE IF NOT EXISTS migration_backfill (
     revision text NOT NULL,
@@ -37,6 +38,19 @@ CREATE TABLE IF NOT EXISTS migration_backfill (
     finished boolean NOT NULL DEFAULT false,
     CONSTRAINT pk_migration_backfill PRIMARY KEY (revision, name)
 )
+""")
+# The log of a database that was migrated by an older version lacks the newest column. Looked for first: ALTER TABLE
+# would lock the log's readers out even where there is nothing to add.
+_COMPLETE = text("""
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'migration_log'::regclass AND attname = 'breaking'
+    ) THEN
+        ALTER TABLE migration_log ADD COLUMN breaking boolean;
+    END IF;
+END
+$$
 """)
 # The default privileges of services/postgres/roles.sql give the app every new table, these too. An app that could write
 # alembic_version could make the next upgrade skip a step. Reading stays: readiness compares it with the image.
@@ -66,10 +80,16 @@ def is_the_applications(name: str | None, kind: str, _parents: Any) -> bool:
     return kind != "table" or name not in TABLES
 
 
+def complete(connection: Connection) -> None:
+    """Give a log that is there the columns that a newer version has added."""
+    connection.execute(_COMPLETE)
+
+
 def prepare(ctx: MigrationContext) -> None:
     """Make the tables if they are not there, and leave all roles but the owner SELECT only; once per session."""
     session = ctx.opts if ctx.as_sql or ctx.connection is None else ctx.connection.info
     if not session.get(__name__):
         ctx.impl.execute(_CREATE)
+        ctx.impl.execute(_COMPLETE)
         ctx.impl.execute(_CLOSE)
         session[__name__] = True

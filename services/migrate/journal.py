@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo, RevisionStep
@@ -27,12 +27,15 @@ from services.migrate.steps import Steps
 logger = logging.getLogger("tangga.journal")
 
 _INSERT = text("""
-INSERT INTO migration_log (revision, direction, outcome, started_at, seconds, checksum, image_version, error)
+INSERT INTO migration_log
+    (revision, direction, outcome, started_at, seconds, checksum, image_version, error, breaking)
 VALUES (:revision, :direction, :outcome, clock_timestamp() - :seconds * interval '1 second', :seconds, :checksum,
-        :version, :error)
+        :version, :error, :breaking)
 """)
 # Compiled once: hundreds of steps in a row should not notice.
 _INSERT_COMPILED = str(_INSERT.compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
+# A step's attribute: the reason why the release that still runs cannot work with it.
+BREAKS: Final = "breaks_previous_release"
 _OF_A_STEP = re.compile("(INSERT INTO|UPDATE|DELETE FROM) alembic_version ")
 
 
@@ -101,6 +104,8 @@ def _row(steps: Steps, revision: Script, direction: str, seconds: float = 0.0) -
         "checksum": checksum(revision.path),
         "version": steps.settings.tag,
         "error": None,
+        # An older release works on until a step says that it cannot (services/api/health/schema.py).
+        "breaking": bool(getattr(revision.module, BREAKS, "")),
     }
 
 
@@ -117,6 +122,7 @@ def record_failure(steps: Steps, error: str) -> None:
         with engine.begin() as connection:
             if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
                 return
+            bookkeeping.complete(connection)
             row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
             connection.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
     except DBAPIError as problem:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
+from services.migrate.exits import UNREACHABLE, Stop
 
 logger = logging.getLogger("tangga.lock")
 
@@ -49,8 +50,24 @@ def migration_lock(settings: MigrateSettings, connect_args: Mapping[str, object]
         settings.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={**connect_args}
     )
     with engine.connect() as connection:
+        _require_session(connection, settings)
         _wait(connection, settings.migrate_lock_wait)
         yield
+
+
+def _require_session(connection: Connection, settings: MigrateSettings) -> None:
+    """Raise Stop if a pooler answers: the lock would stay with the server's session, which it hands on to others.
+
+    A server's own process introduces itself; a pooler cannot know yet whose session it will take.
+    """
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    if connection.scalar(text("SELECT pg_backend_pid()")) != driver.info.backend_pid:
+        raise Stop(
+            f"a pooler answers at {settings.db_hostname}:{settings.db_port}; behind it, the lock holds nobody back",
+            "name the server itself as MIGRATE_DB_HOSTNAME, and its MIGRATE_DB_PORT (docs/scaling.md)",
+            UNREACHABLE,
+        )
 
 
 def _wait(connection: Connection, limit: float) -> None:

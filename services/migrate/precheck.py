@@ -15,7 +15,7 @@ _REVISION = re.compile(r"^revision\b[^=\n]*= *[\"']([^\"'\n]+)[\"'] *$", re.MULT
 _DOWN_REVISION = re.compile(r"^down_revision\b[^=\n]*= *(None|[\"'][^\"'\n]+[\"']) *$", re.MULTILINE)
 # Left over by an upgrade that was killed: Alembic's run mends it (services/migrate/constraints.py).
 _QUESTION = """
-    SELECT array_agg(version_num),
+    SELECT pg_backend_pid(), array_agg(version_num),
            EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated AND connamespace = current_schema()::regnamespace)
     FROM alembic_version
 """
@@ -57,21 +57,33 @@ def steps_of_files(folder: str) -> dict[str, str | None]:
 
 def _database() -> list[str] | None:
     """Return the revisions in alembic_version; None if the database has something else to say."""
-    wanted = ("DB_USERNAME", "DB_PASS", "DB_HOSTNAME", "DB_NAME")
-    if os.path.isdir("/run/secrets") or not all(os.environ.get(name) for name in wanted):
+    user, host, database = (os.environ.get(name) for name in ("DB_USERNAME", "DB_HOSTNAME", "DB_NAME"))
+    password = os.environ.get("DB_PASS") or _secret("db_pass")
+    if not (user and password and host and database):
         return None
     import psycopg2
 
-    user, password, host, database = (os.environ[name] for name in wanted)
     try:
         connection = psycopg2.connect(
             host=host, port=os.environ.get("DB_PORT", "5432"), dbname=database, user=user, password=password,
             application_name="tangga-migrate", connect_timeout=5,
+            sslmode=os.environ.get("DB_SSLMODE") or None, sslrootcert=os.environ.get("DB_SSLROOTCERT") or None,
         )  # fmt: skip
         with connection, connection.cursor() as cursor:
             cursor.execute(_QUESTION)
-            found, left_over = cursor.fetchone() or (None, True)
+            pid, found, left_over = cursor.fetchone() or (None, None, True)
+            # A pooler answers: that it will not do for migrations is said now, and not first when there is one.
+            left_over = left_over or pid != connection.info.backend_pid
         connection.close()
     except psycopg2.Error:
         return None
     return None if left_over else found
+
+
+def _secret(name: str) -> str | None:
+    """Return a secret that is a file, as in production (services/api/settings.py reads it likewise)."""
+    try:
+        with open(f"/run/secrets/{name}", encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

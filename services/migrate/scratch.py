@@ -48,7 +48,7 @@ class Scratch:
         try:
             self._execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
             url = self._settings.url.set(
-                host=self._settings.scratch_hostname, port=self._settings.scratch_port, database=name
+                host=self._settings.scratch_hostname, port=self._settings.scratch_port, database=name, query={}
             )
             yield create_engine(url, poolclass=NullPool, connect_args={"application_name": "tangga-scratch"})
         finally:
@@ -84,8 +84,9 @@ class Scratch:
 
     def _pg_dump_live(self) -> str:
         at = self._settings
+        tls = "".join(f"PG{name.upper()}={shlex.quote(value)} " for name, value in at.tls.items())
         return (
-            'PGPASSWORD="$DB_OWNER_PASS" pg_dump --schema-only --lock-wait-timeout=10s '
+            f'{tls}PGPASSWORD="$DB_OWNER_PASS" pg_dump --schema-only --lock-wait-timeout=10s '
             f"--host {shlex.quote(at.db_hostname)} "
             f"--port {at.db_port} --username {shlex.quote(at.db_username)} --dbname {shlex.quote(at.db_name)}"
         )

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, event
 
 from services.api.settings import MigrateSettings
 from services.migrate.authoring import require_version
+from services.migrate.backups import require_backup
 from services.migrate.blockers import Blocker, Retries, Watch, gave_way, pid_of
 from services.migrate.exits import TABLE_LOCK_NOT_OBTAINED, Stop
 
@@ -72,6 +73,8 @@ class Steps:
             if self._left is None:
                 require_version(heads, ctx)
                 self._left = [self._guarded(step) for step in compute(heads, ctx) or ()]
+                if self._left:
+                    require_backup(heads, ctx, self.settings)
             while self._left:
                 yield self._left[0]
                 # Asked for the next one: the step before it is committed.

@@ -1,5 +1,6 @@
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from alembic.config import Config
@@ -9,7 +10,7 @@ from psycopg2.extensions import connection as Connection
 
 from services.api.main import VERSION
 from tests.api.support import serving
-from tests.databases import PROJECT, run, template
+from tests.databases import PROJECT, connect, migrate, run, scratch_database, template
 
 [*_, V1] = STEPS = [
     step.revision for step in ScriptDirectory.from_config(Config(str(PROJECT / "alembic.ini"))).walk_revisions()
@@ -69,6 +70,54 @@ def test_at_another_revision_it_is_not_and_says_why(
     assert (metrics["tangga_database_up"], metrics["tangga_schema_ready"]) == ("1.0", "0.0")
     assert metrics[f'tangga_schema_revision{{revision="{revision}"}}'] == "1.0"
     assert client.get("/readyz").status_code == 200
+
+
+# What a newer image has done since this one's newest step: revision, direction, and whether it breaks older releases.
+_NEWER: dict[str, tuple[list[tuple[str, str, bool | None]], bool]] = {
+    "compatible": ([("n1", "up", False)], True),
+    "two compatible steps": ([("n1", "up", False), ("n2", "up", False)], True),
+    "breaking": ([("n1", "up", True)], False),
+    "breaking, then compatible": ([("n1", "up", True), ("n2", "up", False)], False),
+    "breaking, but taken back": ([("n1", "up", True), ("n1", "down", True), ("n2", "up", False)], True),
+    "by a version that did not note it": ([("n1", "up", None)], False),
+    "nobody ran the step": ([("n1", "stamp", False)], False),
+    "not by way of this image's step": ([(HEAD, "down", False), ("n1", "up", False)], False),
+    "nobody knows how": ([], False),
+}
+
+
+@pytest.mark.own_schema
+@pytest.mark.parametrize("name", _NEWER)
+def test_ahead_by_steps_that_it_can_work_with_it_is_ready(client: TestClient, owner: Connection, name: str) -> None:
+    steps, compatible = _NEWER[name]
+    newest = steps[-1][0] if steps else "n1"
+    [(before,)] = run(owner, "SELECT max(id) FROM migration_log")
+    for step in steps:
+        run(
+            owner,
+            "INSERT INTO migration_log (revision, direction, breaking, outcome, started_at, seconds, image_version)"
+            " VALUES (%s, %s, %s, 'done', now(), 0, 'newer')",
+            *step,
+        )
+    try:
+        with _database_at(owner, newest):
+            response = client.get("/readyz")
+            ready = _metrics(client)["tangga_schema_ready"]
+    finally:
+        run(owner, "DELETE FROM migration_log WHERE id > %s", before)
+    assert (response.status_code, ready) == ((200, "1.0") if compatible else (503, "0.0"))
+    assert {newest, HEAD} <= set(re.findall(r"\w+", response.json()["detail"]))
+
+
+@pytest.mark.own_schema
+def test_a_log_that_an_older_version_made_lacks_nothing_that_is_needed() -> None:
+    with scratch_database() as database, closing(connect(database)) as owner:
+        migrate(database, "upgrade", "head")
+        with serving(database) as client:
+            run(owner, "ALTER TABLE migration_log DROP COLUMN breaking")
+            assert client.get("/readyz").status_code == 200
+            run(owner, "DROP TABLE migration_log")
+            assert client.get("/readyz").status_code == 200
 
 
 def test_a_database_that_nobody_migrated_is_behind() -> None:

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from statistics import median
 from typing import Any
 
@@ -29,6 +30,7 @@ RECOVERY = 10.0  # seconds after the database answers again in which a 503 is st
 SAMPLE = 5.0  # seconds between two looks at memory
 MEMORY_SLACK = 4.0  # MiB that a worker may have gained at the end
 _FILL = f"""
+TRUNCATE users, posts, votes RESTART IDENTITY CASCADE;
 SET session_replication_role = replica; -- foreign keys hold by construction
 INSERT INTO users (email, password) SELECT 'reader' || n || '@example.com', '!' FROM generate_series(1, {READERS}) n;
 INSERT INTO posts (nama, umur, alamat, owner_id)
@@ -73,10 +75,13 @@ class User:
 class MixedTraffic:
     """Virtual users at a steady rate, in a thread of their own, from `with` to its end."""
 
-    def __init__(self, url: str, rate: float, users: list[User]) -> None:
+    def __init__(
+        self, url: str, rate: float, users: list[User], *, kept: float = 2, verify: SSLContext | bool = True
+    ) -> None:
+        """`kept`: seconds for which an idle connection is kept; 0: each request has a connection of its own."""
         self.answers: list[Answer] = []
         self.surprises: list[str] = []
-        self._url, self._users = url, users
+        self._url, self._users, self._kept, self._verify = url, users, kept, verify
         self._pause = len(users) / rate
         self._enough = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -91,9 +96,12 @@ class MixedTraffic:
 
     async def _run(self) -> None:
         # Connections are given up before the server does so (gunicorn: 5 s), or a request could meet a closing one.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=50, keepalive_expiry=2)
+        limits = httpx2.Limits(
+            max_connections=None, max_keepalive_connections=50 if self._kept else 0, keepalive_expiry=self._kept
+        )
+        options: dict[str, Any] = {"limits": limits, "timeout": GIVE_UP, "trust_env": False, "verify": self._verify}
         async with (
-            httpx2.AsyncClient(base_url=self._url, limits=limits, timeout=GIVE_UP, trust_env=False) as client,
+            httpx2.AsyncClient(base_url=self._url, **options) as client,
             asyncio.TaskGroup() as users,
         ):
             for user in self._users:
@@ -259,6 +267,12 @@ class Watch:
                 return
 
 
+def fill(stack: Stack) -> None:
+    """Give the database the rows that readers ask for, and no others."""
+    stack.sql(_FILL, user="postgres")
+    stack.sql("ANALYZE")
+
+
 def connections(stack: Stack) -> dict[str, int]:
     """Return the number of the API's connections by state."""
     lines = stack.sql(
@@ -348,8 +362,7 @@ def measure(stack: Stack, minutes: float, rate: float, users: int, kill: bool) -
     """Hold the traffic, print what was seen, and return what was wrong."""
     print("making a stack of its own", flush=True)
     stack.make("up", WEB_CONCURRENCY="2")
-    stack.sql(_FILL, user="postgres")
-    stack.sql("ANALYZE")
+    fill(stack)
     people = [
         User(f"u{n}", f"u{n}@example.com", stack.log_in(f"u{n}@example.com"), random.Random(n)) for n in range(users)
     ]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from services.migrate.exits import STEP_FAILED
 from tests.databases import alembic_process, migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V3, V4, V5, V8, plant
+from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V3, V4, V5, V8, edit, plant
 
 OWNER = os.environ["DB_OWNER_USERNAME"]
 NEWEST_FIRST = [(step.revision, step.message) for step in reversed(STEPS)]
@@ -62,6 +63,28 @@ def test_what_was_applied_says_when_how_long_by_which_version_and_who(database: 
     for header in ("message", "state", "applied (UTC)", "took", "image", "by"):
         place = lines[2].index(header)
         assert all(line[place - 1 : place] in (" ", "") for line in lines[3:])
+
+
+def test_a_step_that_breaks_the_release_before_is_noted_as_such(database: str, project: Path) -> None:
+    migrate(database, "upgrade", "head", project=project)
+    # As an older version has left it.
+    query(database, "ALTER TABLE migration_log DROP COLUMN breaking")
+    file = plant(project, "planted00001", 'op.execute("ALTER TABLE posts RENAME COLUMN nama TO name")')
+    edit(file, "def upgrade", 'breaks_previous_release = "it reads nama"\ndef upgrade')
+    plant(project, "planted00002", 'op.execute("SELECT 1 / 0")', after="planted00001")
+    assert alembic_process(database, "upgrade", "head", project=project).returncode == STEP_FAILED
+    noted = query(database, "SELECT revision, outcome, breaking FROM migration_log ORDER BY id DESC LIMIT 3")
+    assert noted == [("planted00002", "failed", False), ("planted00001", "done", True), (HEAD, "done", None)]
+
+
+def test_the_log_of_an_older_version_takes_a_first_failure_too(database: str, project: Path) -> None:
+    migrate(database, "upgrade", "head", project=project)
+    query(database, "ALTER TABLE migration_log DROP COLUMN breaking")
+    plant(project, "planted00001", 'op.execute("SELECT 1 / 0")')
+    assert alembic_process(database, "upgrade", "head", project=project).returncode == STEP_FAILED
+    assert query(database, "SELECT revision, breaking FROM migration_log WHERE outcome = 'failed'") == [
+        ("planted00001", False)
+    ]
 
 
 def test_a_step_taken_back_is_pending_and_all_tells_both(database: str) -> None:

@@ -184,6 +184,29 @@ def test_a_type_change_is_found_unless_it_widens_for_free(planted: dict[str, lis
     assert found - {"prefer-text-field"} == _TYPE_CHANGES[number][2]
 
 
+def test_what_breaks_the_release_before_is_declared_and_only_a_deploy_asks(database: str, project: Path) -> None:
+    migrate(database, "upgrade", "head", project=project)
+    file = plant(
+        project,
+        "planted00001",
+        'op.alter_column("posts", "nama", new_column_name="name")',
+        downgrade='op.alter_column("posts", "name", new_column_name="nama")',
+    )
+    assert _rules(project, "planted00001") == {"renaming-column"}
+    edit(file, "def upgrade", 'breaks_previous_release = "it reads nama"\ndef upgrade')
+    assert _rules(project, "planted00001") == set()
+    for options, code in ((), 0), (("--pending",), FINDINGS), (("--pending", "--outage"), 0):
+        linted = alembic_process(database, "lint", *options, project=project)
+        assert linted.returncode == code, linted.stdout
+    refused = alembic_process(database, "lint", "--pending", project=project).stdout
+    assert refused.startswith("migrations/versions/planted_planted00001.py:")
+    assert "breaks-previous-release" in refused
+    assert "cannot work with it: it reads nama" in refused
+    assert "1 revision: 1 finding" in refused
+    migrate(database, "upgrade", "head", project=project)
+    assert "0 revisions: 0 findings" in alembic_process(database, "lint", "--pending", project=project).stdout
+
+
 def test_squawks_false_alarms_are_known_by_their_case(project: Path) -> None:
     plant(
         project,

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -36,10 +37,23 @@ class Stack:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.verify = True
         self.env = {
             k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_", "MAKE", "MFLAGS"))
         }
         self.env |= {"COMPOSE_PROJECT_NAME": name, "API_PORT": str(self.port)}
+
+    def in_production(self, **settings: str) -> None:
+        """Choose the overlay for production, in .env, as operators do. Its certificate is of its own making."""
+        self.ok("scripts/env.sh")
+        for name, value in {
+            "COMPOSE_FILE": "compose.yaml:compose.prod.yaml",
+            "HTTP_PORT": str(free_port()),
+            "HTTPS_PORT": str(free_port()),
+            **settings,
+        }.items():
+            self.set_env_file(name, value)
+        self.url, self.verify = f"https://localhost:{self.setting('HTTPS_PORT')}", False
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the stack's folder; stdout and stderr together, no terminal."""
@@ -51,7 +65,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
 
@@ -89,6 +103,12 @@ class Stack:
     def steps(self) -> list[Path]:
         return sorted((self.folder / "migrations/versions").glob("*.py"))
 
+    def setting(self, name: str) -> str:
+        """What .env gives a variable, else what its manual says of the default."""
+        lines = (self.folder / ".env").read_text().splitlines()
+        found = [line.partition("=")[2] for line in lines if line.startswith((f"{name}=", f"#{name}="))]
+        return found[-1]
+
     def set_env_file(self, name: str, value: str) -> None:
         """Change one variable in .env, as an operator would."""
         file = self.folder / ".env"
@@ -96,12 +116,13 @@ class Stack:
         file.write_text("\n".join([*lines, f"{name}={value}", ""]))
 
     def get(self, path: str) -> httpx2.Response:
-        return httpx2.get(f"{self.url}{path}", timeout=10)
+        return httpx2.get(f"{self.url}{path}", timeout=10, verify=self.verify)
 
     def log_in(self, email: str = "user@example.com") -> dict[str, str]:
         """Register (if need be) and log in; return the header that routes ask for."""
-        httpx2.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, timeout=10)
-        answer = httpx2.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, timeout=10)
+        options: dict[str, Any] = {"timeout": 10, "verify": self.verify}
+        httpx2.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, **options)
+        answer = httpx2.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, **options)
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def remove(self) -> None:
@@ -118,6 +139,12 @@ class Stack:
             "--timeout",
             "5",
         )
+        # And those that an upgrade of PostgreSQL has kept.
+        kept = self.run(
+            "docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}"
+        )
+        if kept.stdout:
+            self.run("docker", "volume", "rm", *kept.stdout.split())
 
 
 def copy_tree(folder: Path) -> None:
@@ -159,6 +186,15 @@ def stack(make_stack: Callable[[str], Stack], request: pytest.FixtureRequest) ->
     stack.remove()
 
 
+@pytest.fixture(scope="session")
+def production(make_stack: Callable[[str], Stack]) -> Stack:
+    """A running stack behind its proxy, for the tests of several modules: each leaves it as it was."""
+    stack = make_stack("production")
+    stack.in_production()
+    stack.make("up")
+    return stack
+
+
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     program = subprocess.run([REPOSITORY / "scripts/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
@@ -173,3 +209,22 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
         assert time.monotonic() - start < seconds, f"{what}: not within {seconds} s"
         time.sleep(0.05)
     return time.monotonic() - start
+
+
+def killing_docker(folder: Path, when: str, first: str = "") -> str:
+    """Return a PATH whose docker kills everything in its session at the command that contains `when`.
+
+    Run the command behind `setsid --wait`. `first` is shell code that comes before; every other call goes through.
+    """
+    docker = folder / "docker"
+    docker.write_text(
+        "#!/bin/bash\n"
+        "PATH=${PATH#*:}\n"
+        f'if [[ "$*" == *{when!r}* ]]; then\n'
+        f"  {first}\n"
+        "  kill -9 $(ps -o pid= -s $(ps -o sid= -p $$) | grep -vw $$); exit 1\n"
+        "fi\n"
+        'exec docker "$@"\n'
+    )
+    docker.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"

@@ -8,6 +8,9 @@ import pytest
 from tests.stack.conftest import Stack
 from tests.stack.test_failures import write_step
 
+# It runs the API tests, some of which measure time.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def released(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:

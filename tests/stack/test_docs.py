@@ -13,6 +13,7 @@ PAGES = [
     "README.md",
     "docs/operators.md",
     "docs/secrets.md",
+    "docs/backups.md",
     "docs/authors.md",
     "docs/panduan-migrasi.md",
     "docs/history-and-graph.md",

@@ -48,6 +48,7 @@ def test_help_names_every_target_and_its_arguments(stack: Stack) -> None:
     for required in (
         "up down restart ps logs build clean migrate rollback upgrade downgrade revision history current heads show check",
         "plan migration-lint compat restore-data verify graph squash reparent under-load bench loadtest",
+        "backup backups backup-verify restore restore-confirm restore-undo db-upgrade",
         "sql stamp merge psql shell dev lint format test test-unit test-api test-migrations test-stack",
     ):
         assert names >= set(required.split())

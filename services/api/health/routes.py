@@ -23,7 +23,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"description": "The reason: behind, ahead or unreachable"}})
 async def readyz(request: Request) -> JSONResponse:
-    """The database answers, and its revision is the one that this image expects."""
+    """The database answers, and its revision is the one that this image expects, or one that it can work with."""
     expected: ExpectedSchema = request.app.state.expected_schema
     found = await expected.look(database(request))
     if found.state == "ready":

@@ -1,4 +1,4 @@
-"""Is the database at the revision that this image was built for?"""
+"""Is the database at the revision that this image was built for, or ahead by no more than it can work with?"""
 
 import logging
 from typing import Literal, NamedTuple
@@ -7,13 +7,30 @@ import psycopg2
 import psycopg2.errors
 
 from services.api.db.connection import Runner
-from services.api.db.statement import Statement
+from services.api.db.refusals import refusal
+from services.api.db.statement import Row, Statement
 from services.migrate.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
 
 State = Literal["ready", "behind", "ahead", "unreachable"]
-_current = Statement("SELECT version_num FROM alembic_version")
+# If the image does not expect that revision: with the steps that were done after the one that it expects, and whether
+# none of them breaks older releases. Of each step the last time counts. Read as JSON: a log that an older version made
+# does not have that column.
+_current = Statement("""
+    WITH last AS (
+        SELECT DISTINCT ON (revision) id, revision, direction, to_jsonb(migration_log) ->> 'breaking' AS breaking
+        FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down', 'stamp') ORDER BY revision, id DESC
+    )
+    SELECT version_num, later.revisions, later.compatible FROM alembic_version, LATERAL (
+        SELECT array_agg(revision) AS revisions, bool_and(direction = 'up' AND breaking = 'false') AS compatible
+        FROM last WHERE version_num <> ALL (CAST(:heads AS text[])) AND direction <> 'down' AND id > (
+            SELECT max(id) FROM last WHERE direction <> 'down' AND revision = ANY (CAST(:heads AS text[]))
+            HAVING count(*) = cardinality(CAST(:heads AS text[]))
+        )
+    ) AS later
+""")
+_current_without_log = Statement("SELECT version_num, NULL AS revisions, NULL AS compatible FROM alembic_version")
 _age = Statement("""
     SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8 AS age
     FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
@@ -48,12 +65,11 @@ class ExpectedSchema:
         """Ask the database in one statement where it is.
 
         `behind`: a step of this image is still to be run. `ahead`: the database holds a revision that this image has
-        never heard of, so a newer image migrated it.
+        never heard of, so a newer image migrated it; if it went through this image's newest step, and no step since
+        then breaks older releases, the image is ready all the same.
         """
         try:
-            found = frozenset(row["version_num"] for row in await db.rows(_current))
-        except psycopg2.errors.UndefinedTable:
-            found = frozenset()
+            rows = await self._rows(db)
         except (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError) as error:
             logger.warning("database_unreachable", extra={"reason": str(error).strip()})
             if "password authentication failed" in str(error):
@@ -62,14 +78,30 @@ class ExpectedSchema:
                     "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given. "
                     "`make rotate-secrets apply=1` gives it the one of .env.",
                 )
+            if refused := refusal(str(error)):
+                return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
             return Found("unreachable", "The database does not answer.")
+        found = frozenset(row["version_num"] for row in rows)
         if found == self.heads:
             return Found("ready", "The database is at the revision that this image expects.", found)
         at, want = _names(found), _names(self.heads)
         if found - self._known:
+            if rows[0]["compatible"] and found <= set(rows[0]["revisions"]):
+                detail = f"The database is at {at}, by steps that this image can work with; it was made for {want}."
+                return Found("ready", detail, found)
             detail = f"The database is at {at}, which this image does not know; it expects {want}."
             return Found("ahead", detail, found)
         return Found("behind", f"The database is at {at}; this image expects {want}.", found)
+
+    async def _rows(self, db: Runner) -> list[Row]:
+        try:
+            return await db.rows(_current, heads=[*self.heads])
+        except psycopg2.errors.UndefinedTable:
+            pass  # no step has been run, or none since there is a log
+        try:
+            return await db.rows(_current_without_log)
+        except psycopg2.errors.UndefinedTable:
+            return []
 
     async def age(self, db: Runner) -> float | None:
         """Return the seconds since the newest step was done; None if no log of them can be read."""

@@ -1,4 +1,7 @@
-"""Do all workers of all replicas fit into PostgreSQL's max_connections? Said at the start, in words."""
+"""Do all workers of all replicas fit into PostgreSQL's max_connections? Behind a pooler: is a statement bounded?
+
+Said at the start, in words.
+"""
 
 import logging
 from contextlib import closing
@@ -19,6 +22,7 @@ _ASK = """
             + coalesce(current_setting('reserved_connections', true), '0')::int,
         (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usename <> current_user)
 """
+_ASK_ROLE = "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'"
 
 
 class Server(NamedTuple):
@@ -45,6 +49,18 @@ def shortage(server: Server, replicas: int, workers: int, pool: int) -> str | No
     )
 
 
+def unbounded(seconds: float, settings: Settings) -> str | None:
+    """Say that the role's statement_timeout is not the one that is asked for; None if it is."""
+    if seconds == settings.db_statement_timeout:
+        return None
+    role, wanted = settings.db_username, f"{settings.db_statement_timeout:g}"
+    return (
+        f"Behind a pooler a statement is bounded by its role alone: {role} has a statement_timeout of {seconds:g} s "
+        f"(0: none), and DB_STATEMENT_TIMEOUT is {wanted}. As an administrator: ALTER ROLE {role} SET "
+        f"statement_timeout = '{wanted}s', the same for lock_timeout; then restart the pooler."
+    )
+
+
 def check(settings: Settings, workers: int) -> None:
     """Ask the server once, and log a warning if there is a shortage. Never raises: the service starts anyway."""
     try:
@@ -55,10 +71,13 @@ def check(settings: Settings, workers: int) -> None:
             ) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(_ASK)
+            cursor.execute(_ASK_ROLE if settings.db_pooler else _ASK)
             [row] = cursor.fetchall()
     except psycopg2.Error as error:
         logger.warning("connection_budget_unknown", extra={"reason": str(error).strip()})
         return
-    if words := shortage(Server(*row), settings.api_replicas, workers, settings.db_pool_size):
+    if settings.db_pooler:
+        if words := unbounded(row[0], settings):
+            logger.warning("statement_timeout_differs", extra={"reason": words})
+    elif words := shortage(Server(*row), settings.api_replicas, workers, settings.db_pool_size):
         logger.warning("connection_budget_exceeded", extra={"reason": words})

@@ -7,6 +7,7 @@ from typing import Final
 
 from alembic.script import Script
 
+from services.migrate.journal import BREAKS
 from services.migrate.lint import Finding, rules, schema, squawk
 from services.migrate.lint.rendering import Step, render
 from services.migrate.lint.rules import Place, Problem
@@ -21,6 +22,7 @@ REMEDIES: Final = {
     "irreversible-undeclared": 'declare it in the step: irreversible = "reason"',
     "several-heads": 'put one on top of the other: make reparent; or join them: make merge m="..."',
     "unused-exception": "take it out of lint_ignore",
+    "breaks-previous-release": "spread it over two releases; or deploy it with an outage: make deploy outage=1",
     "exception-without-reason": "write the reason into lint_ignore, for the one who reads it in a year",
     "edited-after-applied": "put the file back as it was (git log shows it), and write a new step for the difference",
     "invalid-index": "DROP INDEX CONCURRENTLY, then build it again: safe.create_index does both",
@@ -156,6 +158,9 @@ def _of_file(runs: Runs, script: Script, heads: Collection[str]) -> Iterator[Fin
     if script.revision in heads and len(heads) > 1:
         why = f"`upgrade head` does not know where to go: there are {len(heads)} heads, {', '.join(sorted(heads))}"
         yield finding_about_file(runs, script, "several-heads", why)
+    if reason := getattr(script.module, BREAKS, ""):
+        why = f"the release that runs cannot work with it: {reason}"
+        yield finding_about_file(runs, script, "breaks-previous-release", why, BREAKS)
     for name in TIMEOUTS:
         if rules.is_zero(str(getattr(script.module, name, ""))):
             why = f"without {name} the step may hold everybody up for as long as it likes"
@@ -165,9 +170,10 @@ def _of_file(runs: Runs, script: Script, heads: Collection[str]) -> Iterator[Fin
 def _with_exceptions(runs: Runs, script: Script, found: Sequence[Finding], asked_database: bool) -> Iterator[Finding]:
     """Mark what the revision's lint_ignore excuses; what is wrong with lint_ignore itself is a finding too."""
     reasons: Mapping[str, str] = getattr(script.module, "lint_ignore", {})
+    declared = dict.fromkeys([*rules.COMPATIBILITY, "breaks-previous-release"], getattr(script.module, BREAKS, None))
     order = ("up", "down", "")
     for finding in sorted(found, key=lambda one: (order.index(one.direction), one.line, one.rule)):
-        yield finding._replace(exception=reasons.get(finding.rule))
+        yield finding._replace(exception=reasons.get(finding.rule, declared.get(finding.rule)))
     used = {finding.rule for finding in found}
     for rule, reason in reasons.items():
         if not reason.strip():

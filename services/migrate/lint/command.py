@@ -21,6 +21,8 @@ HELP = "find steps that would hurt"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("revisions", nargs="*", metavar="REVISION", help="only these (default: all)")
+    parser.add_argument("--pending", action="store_true", help="only those that the database has not")
+    parser.add_argument("--outage", action="store_true", help="let them break the release that runs, if they say so")
     parser.add_argument("--database", action="store_true", help="also ask the database: edited files, invalid indexes")
     parser.add_argument("--json", action="store_true", help="a list of objects, exceptions included")
     parser.add_argument("--verbose", action="store_true", help="show the exceptions too, with their reasons")
@@ -35,12 +37,17 @@ def run(config: Config) -> None:
     assert options is not None
     runs = Runs(str(config.config_file_name))
     wanted = {runs.scripts.get_revision(name).revision for name in options.revisions} or None
+    if options.pending:
+        wanted = {script.revision for script in database.pending(runs, MigrateSettings.load())}
     asked = database.findings(runs, MigrateSettings.load()) if options.database else None
     found = checks.findings(runs, wanted, asked)
+    if options.pending and not options.outage:
+        # Only for the release that is about to be replaced is it more than a note.
+        found = [one._replace(exception=None) if one.rule == "breaks-previous-release" else one for one in found]
     if options.json:
         sys.stdout.write(json.dumps([finding._asdict() for finding in found], indent=2) + "\n")
     else:
-        sys.stdout.write(report(found, len(wanted or runs.revisions()), verbose=options.verbose))
+        sys.stdout.write(report(found, len(runs.revisions() if wanted is None else wanted), verbose=options.verbose))
         if asked is None:
             sys.stdout.write(
                 "The database was not asked (--database): edited files and invalid indexes are not seen.\n"

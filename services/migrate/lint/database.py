@@ -22,6 +22,13 @@ _INVALID = text("""
 """)
 
 
+def pending(runs: Runs, settings: MigrateSettings) -> list[Script]:
+    """Return the steps that the database has not; raises OperationalError if it cannot be reached."""
+    engine = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    with engine.connect() as connection:
+        return runs.pending(applied(connection))
+
+
 def findings(runs: Runs, settings: MigrateSettings) -> list[Finding]:
     """Ask the live database, read-only; raises OperationalError if it cannot be reached."""
     engine = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})

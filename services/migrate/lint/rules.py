@@ -71,6 +71,12 @@ OWN: Final = {
 
 REMEDIES: Final = _INSTEAD_OF_SQUAWKS | OWN
 
+# What the release that still runs may stumble over. A step that says so may do it: breaks_previous_release = "why".
+COMPATIBILITY: Final = {
+    "renaming-column", "renaming-table", "ban-drop-column", "ban-drop-table", "ban-drop-not-null",
+    "ban-drop-constraint", "ban-drop-default", "new-required-column", "narrowing-type",
+}  # fmt: skip
+
 # True of the way up only: the way down takes things away by its nature, and no older release is waiting for it.
 UPWARDS: Final = {"new-required-column", "narrowing-type", "doubled-name", "sequence-narrower", "never-validated"}
 

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# usage: scripts/proxy-reload.sh
+#
+# Makes the proxy read services/proxy/haproxy.cfg anew. A new process takes over the sockets, the old one ends when its
+# requests have ended. Not in the middle of a deploy: the new process would not know which replicas are going.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+answers() { docker compose exec -T proxy socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show info' | grep '^Uptime_sec: [0-3]$'; }
+
+reload() {
+  local tries
+  docker compose kill --signal SIGUSR2 proxy
+  for tries in {1..50}; do
+    if answers; then return; fi
+    sleep 0.1
+  done
+  echo "the new process did not answer after ${tries:+5 s}"
+  return 1
+}
+
+_main() {
+  [[ -n $(docker compose ps --quiet --status running proxy 2>/dev/null) ]] || die 'the proxy does not run' 'make up'
+  with_deploy_lock proxy-reload
+  step 'check' docker compose exec -T proxy haproxy -c -f /etc/proxy/haproxy.cfg ||
+    die 'services/proxy/haproxy.cfg is not valid; the proxy goes on as it was' 'mend the line that is named above'
+  step 'reload' reload || die 'the proxy was not reloaded' 'see make logs s=proxy'
+}
+
+_main "$@"

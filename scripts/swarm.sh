@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# usage: scripts/swarm.sh
+#
+# Deploys to the Docker Swarm of which this machine is a manager, from the files that .env chooses and deploy/swarm.yaml:
+# build, secrets, then the migration as a job, and only when that has completed, a rolling update of the API, each new task
+# ready before an old one ends. A job that fails leaves the API alone; an update that fails is rolled back by the swarm.
+# Either ends this with exit 1 and the reason.
+set -Eeuo pipefail
+. "${BASH_SOURCE%/*}/lib.sh"
+cd "${BASH_SOURCE%/*}/.."
+
+readonly pending_seconds=60 converge_seconds=900
+
+stack='' # its name in the swarm; not the project's, whose network has the other name already
+
+swarm_fact() { docker info --format "{{.Swarm.$1}}"; }
+
+check() {
+  [[ $(swarm_fact ControlAvailable) == true ]] ||
+    die 'this engine is no manager of a swarm' 'run this on a manager, or make a swarm of this machine: docker swarm init'
+  database_elsewhere ||
+    die 'the database of this stack is a container with a volume on this machine; a swarm would start it anywhere, without its data' \
+      'put it elsewhere: COMPOSE_FILE=compose.yaml:deploy/external-db.yaml in .env (docs/scaling.md)'
+  [[ $COMPOSE_FILE != *compose.prod.yaml* ]] ||
+    die 'compose.prod.yaml is for one machine: proxy, file secrets' 'take it out of COMPOSE_FILE; deploy/swarm.yaml has what a swarm needs'
+  ! pooled ||
+    die 'deploy/pooler.yaml is for one machine: the swarm has no such service' \
+      'name a pooler elsewhere by DB_HOSTNAME, with DB_POOLER=true and MIGRATE_DB_HOSTNAME (docs/scaling.md)'
+  [[ ${TAG:-latest} != latest ]] ||
+    die 'TAG=latest names whatever was built last, so a roll-back could not go back' 'name the release in .env: TAG=...'
+  (($(swarm_fact Nodes) == 1)) || [[ $SWARM_IMAGE == */* ]] ||
+    die "the other nodes cannot get the image $SWARM_IMAGE:$TAG from this machine" \
+      'name it with a registry that they reach, in .env: SWARM_IMAGE=registry.example.org/tangga-api'
+}
+
+build() {
+  docker compose build migrate
+  [[ $SWARM_IMAGE != */* ]] || docker compose push migrate
+}
+
+# keep secret|config NAME: stdin under a name that only this value has; prints the name. What the name tells of a value is
+# worth nothing without the token key.
+keep() {
+  local kind=$1 value name
+  value=$(cat)
+  name="${stack}_$2_$(printf '%s' "$(setting TOKEN_KEY)|$2|$value" | sha256sum | cut -c1-12)"
+  docker "$kind" inspect "$name" >/dev/null 2>&1 ||
+    printf '%s\n' "$value" | docker "$kind" create --label "tangga.stack=$stack" "$name" - >/dev/null
+  printf '%s' "$name"
+}
+
+keep_secrets() {
+  SWARM_DB_OWNER_PASS=$(setting DB_OWNER_PASS | keep secret db_owner_pass)
+  SWARM_DB_PASS=$(setting DB_PASS | keep secret db_pass)
+  SWARM_TOKEN_KEY=$(setting TOKEN_KEY | keep secret token_key)
+  SWARM_TOKEN_KEY_PREVIOUS=$(setting TOKEN_KEY_PREVIOUS | keep secret token_key_previous)
+  SWARM_DB_CA=$(keep config db_ca <"$(setting DB_SSLROOTCERT)")
+  SWARM_IMAGE_ID=$(docker image inspect --format '{{.Id}}' "$SWARM_IMAGE:$TAG")
+  export SWARM_DB_OWNER_PASS SWARM_DB_PASS SWARM_TOKEN_KEY SWARM_TOKEN_KEY_PREVIOUS SWARM_DB_CA SWARM_IMAGE_ID
+}
+
+# deploy SERVICE: this one alone; a service that the file does not name is left as it is.
+deploy() {
+  local resolve=never
+  [[ $SWARM_IMAGE != */* ]] || resolve=always
+  docker compose config --format json |
+    docker run --rm --interactive --network none "$SWARM_IMAGE:$TAG" python3 -Ic "$(<scripts/swarm_stack.py)" "$1" |
+    docker stack deploy --detach=true --with-registry-auth --resolve-image "$resolve" --compose-file - "$stack"
+}
+
+# job_task: "ITERATION STATE ID ERROR" of the job's task; nothing while there is none.
+job_task() {
+  local iteration
+  iteration=$(docker service inspect --format '{{.JobStatus.JobIteration.Index}}' "${stack}_migrate")
+  docker service ps --quiet --no-trunc "${stack}_migrate" |
+    xargs -r docker inspect --format '{{.JobIteration.Index}} {{.Status.State}} {{.ID}} {{.Status.Err}}' |
+    grep "^$iteration " || true
+}
+
+# A deploy makes the job run again, whether it has changed or not. A migration may take hours; a task that nobody starts
+# may not.
+run_job() {
+  local state deadline
+  deploy migrate || return
+  deadline=$((SECONDS + pending_seconds))
+  while ((SECONDS < deadline)); do
+    read -r _ state _ <<<"$(job_task)"
+    case $state in
+      complete) return 0 ;;
+      failed | rejected | shutdown | orphaned | remove) return 1 ;;
+      running) deadline=$((SECONDS + pending_seconds)) ;;
+    esac
+    sleep 0.5
+  done
+  return 1
+}
+
+# The cause in one line, the end of the log, and what to do next.
+job_failed() {
+  local state id error log cause remedy
+  read -r _ state id error <<<"$(job_task)"
+  log=$(docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 || true)
+  cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
+  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
+  printf '    | %s\n' "${log//$'\n'/$'\n'    | }" >&2
+  die "the migration did not complete (its task is $state): ${cause:-${error:-no node has taken it}}; the API was not touched" \
+    "${remedy:-see docker service ps --no-trunc ${stack}_migrate}; then: make swarm-deploy"
+}
+
+# ready_tasks: how many tasks of the API run as the service now asks for.
+ready_tasks() {
+  local spec='{{with .ContainerSpec}}{{.Image}} {{.Labels}} {{.Env}} {{json .Secrets}} {{json .Configs}}{{end}} {{json .Resources}}' wanted
+  wanted=$(docker service inspect --format "{{with .Spec.TaskTemplate}}$spec{{end}}" "${stack}_api")
+  docker service ps --quiet --no-trunc --filter desired-state=running "${stack}_api" |
+    xargs -r docker inspect --format "{{.Status.State}} {{with .Spec}}$spec{{end}}" | grep -cxF "running $wanted" || true
+}
+
+# "ID STATE ERROR" of tasks that ended by themselves, the newest first. One that the swarm ended as unhealthy is Complete, if
+# its program then ended as it should.
+failed_tasks() {
+  docker service ps --no-trunc --filter desired-state=shutdown --format '{{.ID}} {{.CurrentState}} {{.Error}}' "${stack}_api" |
+    grep -E '^[a-z0-9]+ (Failed|Rejected|Complete)' || true
+}
+
+# Every deploy empties UpdateStatus; the swarm fills it when there is something to update, and rolls back by itself.
+update_api() {
+  local first='' deadline=$((SECONDS + converge_seconds))
+  docker service inspect "${stack}_api" >/dev/null 2>&1 || first=1
+  deploy api || return
+  while ((SECONDS < deadline)); do
+    case $(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api") in
+      rollback_completed | rollback_paused | paused) return 1 ;;
+      '' | completed)
+        (($(ready_tasks) < $(setting API_REPLICAS 2))) || return 0
+        [[ -z $first || -z $(failed_tasks) ]] || return 1
+        ;;
+    esac
+    sleep 0.5
+  done
+  return 1
+}
+
+# Why the newest task failed: what its health check said, if it ran on this node, else its log.
+update_failed() {
+  local state id error container said after='the API has not run before, so there is nothing to go back to'
+  read -r id _ error <<<"$(failed_tasks | head -n 1)"
+  state=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api")
+  [[ -z $state ]] || after="the swarm has rolled back ($state): the release before it serves"
+  docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 | sed 's/^/    | /' >&2 || true
+  container=$(docker inspect --format '{{.Status.ContainerStatus.ContainerID}}' "$id" 2>/dev/null || true)
+  said=$(docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$container" 2>/dev/null |
+    sed -n 's/.*"detail":"\([^"]*\)".*/\1/p' | tail -n 1) || true
+  die "the new tasks did not become ready: ${said:-${error:-see above}}; $after" \
+    'mend the release, give it another TAG, then: make swarm-deploy'
+}
+
+# Secrets and configs that neither the service nor its last spec uses any more; the latter is what a roll-back goes to.
+tidy() {
+  local kind used name
+  used=$(docker service inspect "${stack}_migrate" "${stack}_api")
+  for kind in secret config; do
+    docker "$kind" ls --filter "label=tangga.stack=$stack" --format '{{.Name}}' | while read -r name; do
+      [[ $used == *"\"$name\""* ]] || docker "$kind" rm "$name"
+    done
+  done
+}
+
+_main() {
+  stack="$(setting COMPOSE_PROJECT_NAME tangga)-swarm"
+  COMPOSE_FILE="$(setting COMPOSE_FILE compose.yaml)"
+  TAG=$(setting TAG latest)
+  SWARM_IMAGE=$(setting SWARM_IMAGE "$(setting COMPOSE_PROJECT_NAME tangga)-api")
+  check
+  export TAG SWARM_IMAGE COMPOSE_FILE="$COMPOSE_FILE:deploy/swarm.yaml"
+  step 'build' build || die 'the build failed' 'the lines above say where'
+  keep_secrets
+  STEP_MAY_FAIL=1 step 'migrate' run_job || job_failed
+  STEP_MAY_FAIL=1 step 'api' update_api || update_failed
+  tidy >/dev/null
+  say "$SWARM_IMAGE:$TAG is what the swarm runs: docker stack ps ${stack}"
+}
+
+_main "$@"

@@ -1,0 +1,90 @@
+"""Traffic that shall notice nothing, while something is done to a stack: a deploy, new secrets, a reload of the proxy.
+
+    with Unnoticed(stack) as traffic:
+        stack.make("deploy")
+    traffic.check()
+
+Half of the users keep their connections, and pause between requests, so that many are idle at any moment; the others
+take a new one for each request. All keep books (loadtest.py): what was acknowledged is there afterwards, once.
+"""
+
+import json
+import os
+import random
+import ssl
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import jwt
+
+from tests.load.loadtest import Answer, MixedTraffic, User, fill, lost_writes, verdict
+from tests.load.traffic import NO_ANSWER
+from tests.stack.conftest import Stack
+
+RATE = float(os.environ.get("TRAFFIC_RATE", "60"))  # requests a second
+_NEW_CONNECTIONS = 0.3  # of the requests: each costs a TLS handshake, ours in Python
+_USERS = max(20, int(RATE / 3))  # of either kind
+
+
+class Unnoticed:
+    """Mixed reads and writes from the moment of `with` to its end."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        fill(stack)
+        stack.log_in("first@example.com")
+        people = {kind: [self._person(f"{kind}{n}") for n in range(_USERS)] for kind in ("kept", "new")}
+        # The certificate may be of the proxy's own making; what is asked here is not who answers.
+        verify = ssl._create_unverified_context()
+        rates = {"kept": RATE * (1 - _NEW_CONNECTIONS), "new": RATE * _NEW_CONNECTIONS}
+        self._traffic = {
+            kind: MixedTraffic(stack.url, rates[kind], users, kept=30 if kind == "kept" else 0, verify=verify)
+            for kind, users in people.items()
+        }
+        self._users = [user for users in people.values() for user in users]
+
+    def _person(self, name: str) -> User:
+        """A user who could log in, but need not: forty hashes of a password take longer than a deploy."""
+        email = f"{name}@example.com"
+        [user_id] = self._stack.sql(
+            f"INSERT INTO users (email, password) SELECT '{email}', password FROM users"
+            " WHERE email = 'first@example.com' RETURNING id"
+        ).split()
+        claims = {"sub": user_id, "exp": datetime.now(UTC) + timedelta(hours=1)}
+        token = jwt.encode(claims, self._stack.setting("TOKEN_KEY"), algorithm="HS256")
+        return User(name, email, {"Authorization": f"Bearer {token}"}, random.Random(name))
+
+    def __enter__(self) -> "Unnoticed":
+        self._began = time.monotonic()
+        for traffic in self._traffic.values():
+            traffic.__enter__()
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
+        for traffic in self._traffic.values():
+            traffic.__exit__()
+
+    def wait(self, seconds: float) -> None:
+        """Go on until the traffic is that old."""
+        time.sleep(max(0, self._began + seconds - time.monotonic()))
+
+    def check(self) -> None:
+        """Print what was seen; fail if a request failed, or a write was lost or done twice."""
+        wrong = [f"a write was lost or done twice: {each}" for each in lost_writes(self._stack, self._users)]
+        failed: list[Answer] = []
+        for kind, traffic in self._traffic.items():
+            answers = traffic.answers
+            wrong += [f"{kind}: {each}" for each in verdict(answers, traffic.surprises, None, (0, 0, 0))]
+            kinds = Counter(answer.kind for answer in answers)
+            print(
+                f"{kind} connections: {len(answers)} requests in {self.seconds:.0f} s"
+                f" ({len(answers) / self.seconds:.0f}/s; {json.dumps(kinds)}),"
+                f" the slowest read {max(a.seconds for a in answers if a.kind == 'read'):.2f} s"
+            )
+            assert all(kinds[each] for each in ("read", "create", "replace", "vote")), "there was not enough traffic"
+            failed += [a for a in answers if a.status in (NO_ANSWER, *range(500, 600))]
+        wrong += [f"after {answer.sent - self._began:.1f} s: {answer}" for answer in failed]
+        assert wrong == [], "\n".join(wrong[:30])
