@@ -14,13 +14,9 @@ from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import HEAD
 
 HOSTILE = [
-    'it\'s "quoted"',
-    'ends with a quote"',
-    "`touch /tmp/tangga-backtick` and $(touch /tmp/tangga-dollar)",
-    "costs $5, $HOME, $$ and ${PATH}",
-    "100% done %s %(here)s",
-    'three """ quotes and a back\\slash',
-    "; touch /tmp/tangga-semicolon #",
+    'it\'s "quoted", costs $5, $HOME, $$ and ${PATH}, 100% done %s %(here)s',
+    "; touch /tmp/tangga-semicolon; `touch /tmp/tangga-backtick` and $(touch /tmp/tangga-dollar) #",
+    'three """ quotes, a back\\slash, and at the end a quote"',
 ]
 
 
