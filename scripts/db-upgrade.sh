@@ -14,14 +14,14 @@ cd "${BASH_SOURCE%/*}/.."
 project=$(setting COMPOSE_PROJECT_NAME tangga)
 readonly project next=$project-db-next transfer=$project-db-transfer
 
-volume=''  # the new one, until it is the database's
-stopped='' # between the two servers
-held=''    # writers are kept out
+new_volume='' # until it is the database's
+stopped=''    # between the two servers
+held=''       # writers are kept out
 
 # shellcheck disable=SC2329 # with_deploy_lock calls it
 clean_up() {
   [[ -z $stopped ]] || docker compose up --detach --wait db >/dev/null 2>&1
-  [[ -z $volume ]] || remove_leftovers
+  [[ -z $new_volume ]] || remove_leftovers
 }
 
 volume_name() { printf '%s_%s' "$project" "$1"; }
@@ -127,19 +127,19 @@ upgrade() {
   [[ -n $to_major ]] || die "$image does not say which version it is (PG_MAJOR)" 'take an official image, such as postgres:17'
   [[ $from != "$to_major" ]] || die "the database is PostgreSQL $from already" "for another image of it: POSTGRES_IMAGE=$image in .env, then make up"
   remove_leftovers
-  volume=db-data-$to_major-$(date -u +%Y%m%d%H%M%S)
-  operation_to="PostgreSQL $to_major ($volume)"
+  new_volume=db-data-$to_major-$(date -u +%Y%m%d%H%M%S)
+  operation_to="PostgreSQL $to_major ($new_volume)"
   client=$image
   ((to_major > from)) || client=$from_image
-  step "new server, PostgreSQL $to_major" start_next "$image" "$volume" || die 'the new server did not start; the old one serves as before' 'see above'
+  step "new server, PostgreSQL $to_major" start_next "$image" "$new_volume" || die 'the new server did not start; the old one serves as before' 'see above'
   began=$(now)
   hold_writers
   told "copy and compare, from $from to $to_major" copy "$client"
   rows=$told
   step 'stop it' docker stop "$next" || die 'the new server did not stop; the old one serves as before' 'see make logs s=db'
   docker rm "$next" >/dev/null
-  switch "$image" "$volume"
-  volume=''
+  switch "$image" "$new_volume"
+  new_volume=''
   say "The database is PostgreSQL $to_major now: $rows rows, equal table by table. Writers were kept out for $(seconds $(($(now) - began))) s."
   say "  The old volume is kept:  make db-upgrade back=1 returns to it   make db-upgrade confirm=1 deletes it"
 }
