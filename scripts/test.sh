@@ -21,7 +21,7 @@ in_container() {
 in_stacks() {
   local status=0
   (($# == 0)) || exec .venv/bin/pytest tests/stack "$@"
-  .venv/bin/pytest tests/stack -m 'not alone' --numprocesses 2 --dist loadfile || status=$?
+  .venv/bin/pytest tests/stack -m 'not alone' --numprocesses 2 --dist loadfile --no-loadscope-reorder || status=$?
   .venv/bin/pytest tests/stack -m alone || status=$?
   return "$status"
 }
@@ -40,6 +40,7 @@ _main() {
   export COMPOSE_PROJECT_NAME COMPOSE_FILE=compose.yaml DB_HOSTNAME=db DB_PORT=5432
   if [[ $tier == stack ]]; then
     scripts/venv.sh
+    scripts/browser.sh >/dev/null
     in_stacks "$@"
     return
   fi

@@ -67,7 +67,10 @@ api_failed() {
 # --wait goes by the last answer of the health check: an API that was behind until now is well by the next one.
 start_api() {
   docker compose up --detach --wait --no-deps api && return
-  docker compose exec -T api python3 -I services/api/health/probe.py && sleep 6 && docker compose up --detach --wait --no-deps api
+  docker compose exec -T api python3 -I services/api/health/probe.py || return
+  local until=$((SECONDS + 7))
+  while [[ $(docker inspect --format '{{.State.Health.Status}}' "$(container api)") != healthy ]] && ((SECONDS < until)); do sleep 0.2; done
+  docker compose up --detach --wait --no-deps api
 }
 
 scheduled_backups() {

@@ -30,7 +30,7 @@ class Server:
 
     def get(self, path: str, method: str = "GET") -> httpx2.Response:
         """Ask on a connection of its own, so that any worker may answer."""
-        with httpx2.Client() as client:
+        with httpx2.Client(timeout=60) as client:
             return client.request(method, self.url + path)
 
     def lines(self, event: str) -> list[Fields]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -41,7 +40,7 @@ def _gunicorn(database: str, app: str, log: Path) -> Iterator[str]:
             try:
                 urlopen(f"{url}/healthz", timeout=5).close()
                 break
-            except URLError:
+            except OSError:
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.1)
@@ -59,8 +58,10 @@ def _try(url: str, people: list[Person], folder: Path, *options: str) -> tuple[i
     run = subprocess.run(
         [program, "--config-file", str(CHECKS), "run", f"{url}/openapi.json", *how, *options],
         cwd=folder,
+        # The hash seed: sets have an order, too.
         env=os.environ
-        | {"SCHEMATHESIS_HOOKS": "tests.api.contract_hooks", "CONTRACT_TOKENS": tokens, "PYTHONPATH": str(PROJECT)},
+        | {"SCHEMATHESIS_HOOKS": "tests.api.contract_hooks", "CONTRACT_TOKENS": tokens}
+        | {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 
@@ -25,4 +26,13 @@ def pss(process: Path) -> float:
     return int(found[1]) / 1024
 
 
-print(json.dumps([round(pss(process), 1) for process in workers()]))
+def least(process: Path) -> float:
+    """A password takes 64 MiB while it is looked at, for a part of a second: the least of three looks."""
+    looks = []
+    for _ in range(3):
+        looks.append(pss(process))
+        time.sleep(0.4)
+    return min(looks)
+
+
+print(json.dumps([round(least(process), 1) for process in workers()]))

@@ -22,7 +22,7 @@ from tests.load.loadtest import Answer, MixedTraffic, User, fill, lost_writes, v
 from tests.load.traffic import NO_ANSWER
 from tests.stack.conftest import Stack
 
-RATE = float(os.environ.get("TRAFFIC_RATE", "60"))  # requests a second
+RATE = float(os.environ.get("TRAFFIC_RATE", "40"))  # requests a second
 _NEW_CONNECTIONS = 0.3  # of the requests: each costs a TLS handshake, ours in Python
 _USERS = max(20, int(RATE / 3))  # of either kind
 
@@ -34,7 +34,7 @@ class Unnoticed:
         self._stack = stack
         fill(stack)
         stack.log_in("first@example.com")
-        people = {kind: [self._person(f"{kind}{n}") for n in range(_USERS)] for kind in ("kept", "new")}
+        people = {kind: self._people(kind) for kind in ("kept", "new")}
         # The certificate may be of the proxy's own making; what is asked here is not who answers.
         verify = ssl._create_unverified_context()
         rates = {"kept": RATE * (1 - _NEW_CONNECTIONS), "new": RATE * _NEW_CONNECTIONS}
@@ -44,16 +44,19 @@ class Unnoticed:
         }
         self._users = [user for users in people.values() for user in users]
 
-    def _person(self, name: str) -> User:
-        """A user who could log in, but need not: forty hashes of a password take longer than a deploy."""
-        email = f"{name}@example.com"
-        [user_id] = self._stack.sql(
-            f"INSERT INTO users (email, password) SELECT '{email}', password FROM users"
-            " WHERE email = 'first@example.com' RETURNING id"
-        ).split()
-        claims = {"sub": user_id, "exp": datetime.now(UTC) + timedelta(hours=1)}
-        token = jwt.encode(claims, self._stack.setting("TOKEN_KEY"), algorithm="HS256")
-        return User(name, email, {"Authorization": f"Bearer {token}"}, random.Random(name))
+    def _people(self, kind: str) -> list[User]:
+        """Users who could log in, but need not: forty hashes of a password take longer than a deploy."""
+        added = self._stack.sql(
+            f"INSERT INTO users (email, password) SELECT '{kind}' || n || '@example.com', password"
+            f" FROM users, generate_series(1, {_USERS}) AS n WHERE email = 'first@example.com' RETURNING id, email"
+        )
+        people = []
+        for user_id, email in (line.split("|") for line in added.splitlines()):
+            claims = {"sub": user_id, "exp": datetime.now(UTC) + timedelta(hours=1)}
+            token = jwt.encode(claims, self._stack.setting("TOKEN_KEY"), algorithm="HS256")
+            name = email.partition("@")[0]
+            people.append(User(name, email, {"Authorization": f"Bearer {token}"}, random.Random(name)))
+        return people
 
     def __enter__(self) -> "Unnoticed":
         self._began = time.monotonic()

@@ -166,6 +166,13 @@ def test_a_row_that_an_open_transaction_has_written_is_not_passed_by(copy: str, 
     assert query(copy, "SELECT umur FROM counted WHERE id = 5") == [(1 if waits else 0,)]
 
 
+def _waits_for(database: str) -> str | None:
+    """Return what the migrator's session waits for."""
+    waits = "SELECT wait_event FROM pg_stat_activity WHERE datname = %s AND application_name = 'tangga-migrate'"
+    found = [row[0] for row in query(database, waits + " AND state = 'active'", database, role="superuser")]
+    return found[0] if found else None
+
+
 def test_a_batch_whose_rows_are_locked_is_tried_again_by_itself(copy: str, project: Path) -> None:
     query(copy, TABLE.format(rows=3000))
     _plant(project, 'safe.backfill("counted", "umur = umur + 1")')
@@ -174,18 +181,18 @@ def test_a_batch_whose_rows_are_locked_is_tried_again_by_itself(copy: str, proje
         query(
             copy,
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ "
-            "BEGIN IF new.id = 1 THEN PERFORM pg_sleep(1); END IF; RETURN new; END $$; "
+            "BEGIN IF new.id = 1 THEN PERFORM pg_sleep(3); END IF; RETURN new; END $$; "
             "CREATE TRIGGER linger BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION linger()",
         )
         migrator = start_alembic(copy, "upgrade", STEP, project=project)
         # After the start, so that it is not waited for there; while the first batch lingers.
-        assert eventually(lambda: query(copy, migrator_sees) == [(0,)])
-        threading.Event().wait(0.3)
+        assert eventually(lambda: _waits_for(copy) == "PgSleep")
         run(writer, "BEGIN")
         run(writer, "UPDATE counted SET umur = umur WHERE id = 2500")
         [(pid,)] = run(writer, "SELECT pg_backend_pid()")
         assert eventually(lambda: query(copy, migrator_sees)[0][0] >= 1000)
-        threading.Event().wait(1.5)
+        assert eventually(lambda: _waits_for(copy) == "transactionid")
+        assert eventually(lambda: _waits_for(copy) != "transactionid")
         run(writer, "COMMIT")
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
@@ -198,15 +205,16 @@ def test_a_batch_whose_rows_are_locked_is_tried_again_by_itself(copy: str, proje
 
 @contextmanager
 def _traffic(database: str) -> Iterator[None]:
-    """Write to all rows again and again, from three sessions."""
+    """Write again and again, from three sessions, to rows of the batch that is under way."""
     end = threading.Event()
 
-    def write() -> None:
+    def write(number: int) -> None:
+        statement = "UPDATE counted SET nama = nama WHERE id = (SELECT max(rows_done) + %s FROM migration_backfill)"
         with closing(connect(database)) as session:
             while not end.is_set():
-                run(session, "UPDATE counted SET nama = nama WHERE id = (SELECT 1 + (random() * 399)::integer)")
+                run(session, statement, number)
 
-    writers = [threading.Thread(target=write) for _ in range(3)]
+    writers = [threading.Thread(target=write, args=(number,)) for number in (1, 2, 3)]
     for writer in writers:
         writer.start()
     try:

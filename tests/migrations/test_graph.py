@@ -25,7 +25,7 @@ from tests.databases import (
     scratch_databases_of,
     start_alembic,
 )
-from tests.migrations.staircase import HEAD, STEPS, V1, V3, V5, plant, revision
+from tests.migrations.staircase import HEAD, STEPS, V1, V3, V5, edit, plant, revision
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -81,6 +81,9 @@ def test_the_tables_are_those_of_the_step_that_was_asked_for(database: str, proj
 
 @pytest.mark.parametrize(("at", "code"), [(V1, 0), ("head", 3)])
 def test_no_scratch_database_is_left(at_head: str, project: Path, at: str, code: int) -> None:
+    # Long enough to be seen.
+    [first] = (project / "migrations/versions").glob(f"*{V1}*")
+    edit(first, "def upgrade() -> None:\n", "def upgrade() -> None:\n    op.execute('SELECT pg_sleep(1)')\n")
     plant(project, "0000000000a1", "raise RuntimeError('no such luck')")
     drawing = start_alembic(at_head, "graph", at, project=project)
     assert eventually(lambda: scratch_databases_of(drawing) != [])

@@ -402,8 +402,16 @@ def _processor_seconds(project: Path, *arguments: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_all_revisions_are_linted_in_two_seconds(project: Path) -> None:
-    assert median(_processor_seconds(project, "lint") for _ in range(3)) < 2
+def _printing(project: Path) -> float:
+    up, down = ("upgrade", "head", "--sql"), ("downgrade", "head:base", "--sql")
+    _processor_seconds(project, *up)  # byte code is written
+    return _processor_seconds(project, *up) + _processor_seconds(project, *down)
+
+
+def test_linting_our_steps_costs_less_than_printing_them_both_ways(project: Path) -> None:
+    # 1.5 s against 2.6 s when measured alone.
+    printing = _printing(project)
+    assert median(_processor_seconds(project, "lint") for _ in range(3)) < printing
 
 
 def test_linting_500_more_costs_no_more_than_printing_them(project: Path) -> None:
@@ -411,7 +419,5 @@ def test_linting_500_more_costs_no_more_than_printing_them(project: Path) -> Non
     for number in range(500):
         plant(project, f"many{number}", 'op.execute("ANALYZE posts")', after=below)
         below = f"many{number}"
-    up = ("upgrade", "head", "--sql")
-    _processor_seconds(project, *up)  # byte code is written
-    printing = _processor_seconds(project, *up) + _processor_seconds(project, "downgrade", "head:base", "--sql")
+    printing = _printing(project)
     assert _processor_seconds(project, "lint") < 1.3 * printing

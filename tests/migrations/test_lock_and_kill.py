@@ -61,12 +61,13 @@ def _gate(database: str, tag: str, statement: str = "") -> Iterator[None]:
         run(keeper, "SELECT pg_advisory_unlock(%s)", GATE)
 
 
-def _waiting_at_gate(database: str) -> bool:
+def _waiting_at_gate(database: str) -> int:
     statement = """
-        SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+        SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
         WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND NOT granted
     """
-    return query(database, statement, GATE, role="superuser") != []
+    [[count]] = query(database, statement, GATE, role="superuser")
+    return int(count)
 
 
 def test_eight_migrators_at_once_all_succeed(database: str) -> None:
@@ -85,9 +86,8 @@ def test_without_the_lock_some_of_them_fail(database: str, project: Path) -> Non
     edit(project / "migrations/env.py", "wanted=authoring.changes_database(context.config)", "wanted=False")
     with _gate(database, "CREATE TABLE"):
         migrators = [start_alembic(database, "upgrade", "head", project=project, environment=PATIENT) for _ in range(3)]
-        assert eventually(lambda: _backends(database) == 3)
-        assert eventually(lambda: _waiting_at_gate(database))
-        time.sleep(0.3)
+        # All three have seen that there is no table of versions, and are about to make one.
+        assert eventually(lambda: _waiting_at_gate(database) == 3)
     assert sorted(finish(migrator).returncode for migrator in migrators) != [0, 0, 0]
 
 
@@ -117,7 +117,7 @@ def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
     with closing(connect(database)) as other:
         run(other, "SELECT pg_advisory_lock(%s)", LOCK_KEY)
         # Shorter than the wait: time-outs of a step must not end the wait for the lock.
-        times = {"MIGRATE_STATEMENT_TIMEOUT": "0.4", "MIGRATE_LOCK_TIMEOUT": "0.4"}
+        times = {"MIGRATE_STATEMENT_TIMEOUT": "2", "MIGRATE_LOCK_TIMEOUT": "2"}
         migrator = start_alembic(database, "upgrade", "head", environment=times)
         # The question whether there is anything to do comes first, on a connection of its own.
         asked = (
@@ -125,7 +125,7 @@ def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
             "WHERE datname = %s AND query LIKE '%%pg_try_advisory%%' AND pid <> pg_backend_pid()"
         )
         assert eventually(lambda: query(database, asked, database, role="superuser") == [(1,)])
-        time.sleep(1)
+        time.sleep(3)
         assert migrator.poll() is None
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
@@ -148,16 +148,14 @@ _INDEX = "from services.migrate import safe; safe.create_index('ix_posts_nama', 
 _GUARD = '"client_connection_check_interval": "1s"'
 
 
-def _kill(migrator: subprocess.Popen[str], database: str) -> float:
-    """Kill a migrator; return the seconds until no session of it holds a lock (60: one still does)."""
+def _kill(migrator: subprocess.Popen[str], database: str) -> bool:
+    """Kill a migrator; tell whether its sessions give up all locks. They take a second; a busy machine, a few."""
     pids = [row[0] for row in query(database, _SESSIONS, database, role="superuser")]
     assert pids
-    start = time.monotonic()
     migrator.kill()
     migrator.wait()
     held = "SELECT 1 FROM pg_locks WHERE pid = ANY (%s)"
-    gone = eventually(lambda: query(database, held, pids, role="superuser") == [], 4)
-    return time.monotonic() - start if gone else 60
+    return eventually(lambda: query(database, held, pids, role="superuser") == [], 8)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
@@ -170,7 +168,7 @@ def test_a_killed_migrator_leaves_a_whole_step_and_no_lock(at_head: str, project
         migrator = start_alembic(database, "upgrade", "head", project=project)
         assert eventually(_running(database, "pg_sleep"))
         # Without it, the server goes on with the statement, and nobody can use the table.
-        assert (_kill(migrator, database) < 2) is guarded
+        assert _kill(migrator, database) is guarded
         if guarded:
             assert (revision(database), catalogue(database)) == (HEAD, before)
             edit(step, "pg_sleep(60)", "1")
@@ -194,7 +192,7 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
             migrator = start_alembic(database, "upgrade", "head", project=project)
             assert eventually(lambda: query(database, valid) == [(False,)])
             assert eventually(_running(database, "CREATE INDEX CONCURRENTLY"))
-            assert (_kill(migrator, database) < 2) is guarded
+            assert _kill(migrator, database) is guarded
             run(older, "COMMIT")
         if guarded:
             assert (revision(database), query(database, valid)) == (HEAD, [(False,)])
@@ -217,7 +215,7 @@ def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(at_
         for share in (100_000, 500_000):
             migrator = start_alembic(database, "upgrade", "head", project=project)
             assert eventually(lambda share=share: query(database, done)[0][0] > share)  # type: ignore[misc]
-            assert _kill(migrator, database) < 2
+            assert _kill(migrator, database)
             assert revision(database) == HEAD
             # What the cursor says is what was done.
             assert query(database, "SELECT count(*) FROM counted WHERE umur = 1") == query(database, done)
@@ -301,7 +299,7 @@ def test_writers_are_not_blocked_while_the_foreign_key_is_validated(
     query(database, "INSERT INTO posts (nama, umur, alamat) VALUES ('Ani', 1, '')")
     with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
         migrator = start_alembic(database, "upgrade", V4, project=project, environment=PATIENT)
-        assert eventually(lambda: _waiting_at_gate(database))
+        assert eventually(lambda: _waiting_at_gate(database) > 0)
         assert _can_write(database) is after_commit
     assert finish(migrator).returncode == 0
     assert query(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'") == [(True,)]
@@ -311,7 +309,7 @@ def test_a_migrator_killed_before_the_validation_leaves_v4_and_the_next_one_fini
     validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'"
     with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
         migrator = start_alembic(database, "upgrade", "head", environment=PATIENT)
-        assert eventually(lambda: _waiting_at_gate(database))
+        assert eventually(lambda: _waiting_at_gate(database) > 0)
         migrator.kill()
         migrator.wait()
         assert eventually(lambda: _backends(database) == 0)

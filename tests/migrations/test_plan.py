@@ -518,7 +518,7 @@ def test_the_live_database_is_only_read(populated: str, project: Path) -> None:
 
 
 def test_nothing_is_left_on_the_scratch_server(live: str, project: Path) -> None:
-    plant(project, "0000000000a1", "raise RuntimeError('no such luck')")
+    plant(project, "0000000000a1", "op.execute('SELECT pg_sleep(1)'); raise RuntimeError('no such luck')")
     planning = start_alembic(live, "plan", project=project)
     assert eventually(lambda: scratch_databases_of(planning) != [])
     assert finish(planning).returncode == STEP_FAILED

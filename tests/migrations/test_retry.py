@@ -30,7 +30,8 @@ from tests.databases import (
 from tests.migrations.staircase import HEAD, V5, V6, catalogue, edit, plant, revision
 
 TABLE_LOCK_NOT_OBTAINED = 10
-QUICK = {"MIGRATE_LOCK_TIMEOUT": "0.3"}
+# Short, and long enough for who looks at the blockers from half a second on to see them on a slow machine.
+QUICK = {"MIGRATE_LOCK_TIMEOUT": "1.5"}
 # Of the session that migrates, when it waits for a lock: a new pid is a new try.
 _WAITING = """
     SELECT pid FROM pg_stat_activity
@@ -65,7 +66,7 @@ def test_a_step_is_tried_again_while_traffic_goes_on_and_completes_after_release
         pid = _hold(session)
         migrator = start_alembic(copy, "upgrade", "head", project=project, environment=QUICK)
         pids: set[int] = set()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while _tries_seen(copy, pids) < 3 and time.monotonic() < end:
             start = time.monotonic()
             run(traffic, "SELECT count(*) FROM posts")
@@ -76,17 +77,17 @@ def test_a_step_is_tried_again_while_traffic_goes_on_and_completes_after_release
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
     assert revision(copy) == "0000000000a1"
-    # Others queue behind the step for no longer than lock_timeout.
-    assert slowest < 0.3 + 0.5
+    # Others queue behind the step for no longer than lock_timeout (and what a slow machine adds).
+    assert slowest < 1.5 + 3
     blocker = rf"blocked by pid {pid} \(tangga_app, report, idle in transaction for \d+ s\)"
-    assert re.search(rf"waiting for posts \(0 s\): {blocker}", finished.stderr), finished.stderr
+    assert re.search(rf"waiting for posts \(\d s\): {blocker}", finished.stderr), finished.stderr
     rolled_back = r"posts is locked: step 0000000000a1 \(planted 0000000000a1\) was rolled back"
     tries = re.findall(rf"{rolled_back}; {blocker}; try (\d) in ([\d.]+) s, giving up in (\d+) s", finished.stderr)
     # Each pause twice as long as the one before, up to a quarter more or less.
     assert [int(number) for number, _, _ in tries][:2] == [2, 3], finished.stderr
     assert 0.7 <= float(tries[0][1]) <= 1.3
     assert 1.4 <= float(tries[1][1]) <= 2.6
-    assert 295 <= int(tries[1][2]) <= 300
+    assert 285 <= int(tries[1][2]) <= 300
 
 
 def test_past_the_limit_it_ends_with_its_own_code_at_the_last_whole_step(copy: str, project: Path) -> None:
@@ -101,14 +102,14 @@ def test_past_the_limit_it_ends_with_its_own_code_at_the_last_whole_step(copy: s
         pid = _hold(session)
         start = time.monotonic()
         finished = alembic_process(
-            copy, "upgrade", "head", project=project, environment=QUICK | {"MIGRATE_LOCK_RETRY_FOR": "2"}
+            copy, "upgrade", "head", project=project, environment=QUICK | {"MIGRATE_LOCK_RETRY_FOR": "3"}
         )
-        assert 2 < time.monotonic() - start < 10
+        assert 3 < time.monotonic() - start < 60
     assert finished.returncode == TABLE_LOCK_NOT_OBTAINED, finished.stderr
     what, remedy = finished.stderr.splitlines()[-2:]
     assert re.match(
-        r"error: posts is locked: step 0000000000a2 \(planted 0000000000a2\) was rolled back; gave up after \d s and "
-        rf"\d tries; blocked by pid {pid} \(tangga_app, report, idle in transaction for \d s\)",
+        r"error: posts is locked: step 0000000000a2 \(planted 0000000000a2\) was rolled back; gave up after \d+ s and "
+        rf"\d+ tries; blocked by pid {pid} \(tangga_app, report, idle in transaction for \d+ s\)",
         what,
     ), what
     assert f"SELECT pg_terminate_backend({pid});" in remedy
@@ -196,7 +197,13 @@ def test_the_validation_is_tried_again_and_the_step_is_not(copy: str, project: P
         copy,
         """
         CREATE FUNCTION linger() RETURNS event_trigger LANGUAGE plpgsql AS $$
-        BEGIN IF current_query() LIKE '%ADD CONSTRAINT ck_umur%' THEN PERFORM pg_sleep(1); END IF; END $$;
+        BEGIN
+          IF current_query() LIKE '%ADD CONSTRAINT ck_umur%' THEN
+            WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'posts'::regclass AND NOT granted) LOOP
+              PERFORM pg_sleep(0.05);
+            END LOOP;
+          END IF;
+        END $$;
         CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION linger();
         """,
         role="superuser",
@@ -226,7 +233,7 @@ def test_who_may_not_see_the_state_of_others_says_so(copy: str, monkeypatch: pyt
         for name, value in owner_environment(copy).items():
             monkeypatch.setenv(name, value)
         owner = MigrateSettings.load().url
-        for role, seen in (("tangga_owner", r"idle in transaction for 0 s\)"), ("tangga_app", "not ours to see")):
+        for role, seen in (("tangga_owner", r"idle in transaction for \d+ s\)"), ("tangga_app", "not ours to see")):
             url = owner if role == "tangga_owner" else owner.set(username=role, password=password)
             with create_engine(url).connect() as connection:
                 assert pid_of(connection) != pid

@@ -262,11 +262,11 @@ def test_the_index_waits_for_older_transactions_longer_than_lock_timeout_and_nam
         run(older, "BEGIN")
         run(older, "UPDATE posts SET umur = umur WHERE umur = 1")
         [(pid,)] = run(older, "SELECT pg_backend_pid()")
-        times = {"MIGRATE_LOCK_TIMEOUT": "0.2", "MIGRATE_STATEMENT_TIMEOUT": "0.5"}
+        times = {"MIGRATE_LOCK_TIMEOUT": "1", "MIGRATE_STATEMENT_TIMEOUT": "2"}
         migrator = start_alembic(copy, "upgrade", STEP, project=project, environment=times)
         invalid = "SELECT 1 FROM pg_index WHERE NOT indisvalid"
         assert eventually(lambda: query(copy, invalid) != [])
-        threading.Event().wait(1)
+        threading.Event().wait(3)
         assert migrator.poll() is None
         # Meanwhile reads and writes go on.
         run(traffic, "SET statement_timeout = '1s'")

@@ -28,7 +28,7 @@ from tests.databases import (
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import V1, V3, V4, V5, V6, add_posts, add_user, catalogue, plant, revision, rows
+from tests.migrations.staircase import V1, V3, V4, V5, V6, add_posts, add_user, catalogue, edit, plant, revision, rows
 
 STEP = "0000000000b1"
 
@@ -391,7 +391,10 @@ def test_what_somebody_writes_between_the_trial_and_the_save_is_saved_too(
     op.execute("DELETE FROM users WHERE email LIKE 'late%'")
     if not __import__('os').path.exists({str(tried)!r}):
         open({str(tried)!r}, 'w').close()
-        time.sleep(0.7)""")  # fmt: skip
+        end = time.monotonic() + 60
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND NOT granted")
+        while op.get_bind().scalar(waiting) == 0 and time.monotonic() < end:
+            time.sleep(0.05)""")  # fmt: skip
     migrate(filled, "upgrade", "head", project=project)
     query(filled, "UPDATE posts SET x = 'early' WHERE id = 1")
 
@@ -510,11 +513,12 @@ def test_without_room_for_the_save_the_step_does_not_happen(filled: str, folder:
 
 
 def test_a_save_that_was_cut_off_never_looks_whole(
-    filled: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, project: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     migrate(filled, "downgrade", V6)
-    query(filled, "UPDATE posts SET no_hp = repeat(md5(id::text), 30000)")
-    going_down = start_alembic(filled, "downgrade", "-1")
+    last = "        with self._reported():\n            manifest"
+    edit(project / "services/migrate/undo/saving.py", last, f"        __import__('time').sleep(60)\n{last}")
+    going_down = start_alembic(filled, "downgrade", "-1", project=project)
     assert eventually(lambda: any(folder.glob(".*.partial/*.gz")))
     going_down.kill()
     assert finish(going_down).returncode == -9

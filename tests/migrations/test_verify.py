@@ -1,6 +1,7 @@
 """`alembic verify`: the steps pass; each planted fault is found, and named with its step."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -300,11 +301,14 @@ def test_the_command_prints_a_table_and_ends_with_its_own_code(project: Path, da
 
 
 def test_nothing_is_left_on_the_scratch_server_and_the_live_database_is_not_touched(database: str) -> None:
-    def databases() -> set[str]:
-        return {name for [name] in query("postgres", "SELECT datname FROM pg_database", role="superuser")}
+    def made() -> set[str]:
+        names = rf"scratch\_{os.getpid()}\_%"
+        found = query("postgres", "SELECT datname FROM pg_database WHERE datname LIKE %s", names, role="superuser")
+        return {name for [name] in found}
 
+    before = made()
     with scratch().database():
-        made = databases()
+        assert made() > before
     verify.verify(Runs(), settings(database), 1)
-    assert not {name for name in databases() - made if name.startswith("scratch_") and name in made}
+    assert made() == before
     assert query(database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]

@@ -44,7 +44,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         os.close(self._write)
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         os.close(self._read)
 
     def _receive(self) -> dict[str, Any]:

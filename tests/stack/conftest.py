@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,30 @@ REPOSITORY = Path(__file__).parents[2]
 OWNER = "tangga_owner"
 
 
+# Below those that the kernel gives to clients: a port that is free now is bound much later, and again at each start.
+# Each worker of pytest-xdist has a range of its own.
+_FIRST_PORT = 15_000 + 4_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = iter(range(_FIRST_PORT, _FIRST_PORT + 4_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: measures time, or disturbs the engine; no other module runs beside it")
+
+
+# A module that takes minutes and begins last has one worker wait for the other.
+_LONGEST = {"test_docs", "test_backup", "test_failures", "test_walkthrough"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 class Stack:
@@ -57,7 +74,7 @@ class Stack:
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the stack's folder; stdout and stderr together, no terminal."""
-        return subprocess.run(
+        with subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.env | env,
@@ -65,9 +82,15 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
-            check=False,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                printed, _ = process.communicate(timeout=1200)
+            except BaseException:  # a time-out, Ctrl-C
+                # What it has started, too: nothing of it may go on into the next test.
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, printed)
 
     def ok(self, *command: str, **env: str) -> str:
         """Run a command that must succeed; return what it printed."""
@@ -85,6 +108,30 @@ class Stack:
         return self.compose(
             "exec", "-T", "db", "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query
         ).strip()
+
+    @contextmanager
+    def session(self, statement: str) -> Iterator[None]:
+        """A session of the database that has run a statement, and stays open until the end of the block."""
+        # By TCP, so that others see where it comes from.
+        psql = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", OWNER, "-d", "tangga")
+        with subprocess.Popen(
+            ["docker", "compose", "exec", "-T", "--env", f"PGPASSWORD={self.setting('DB_OWNER_PASS')}", "db", *psql],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(f"{statement};\n\\echo done\n")
+            process.stdin.flush()
+            # Null, whatever functions return, is an empty line.
+            assert any(line == "done\n" for line in process.stdout), f"{statement}: the session has ended"
+            try:
+                yield
+            finally:
+                process.stdin.close()
 
     def container(self, service: str) -> str:
         return self.compose("ps", "--all", "--quiet", service).strip()
@@ -114,6 +161,17 @@ class Stack:
         file = self.folder / ".env"
         lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}=")]
         file.write_text("\n".join([*lines, f"{name}={value}", ""]))
+
+    @contextmanager
+    def changed_env_file(self, **settings: str) -> Iterator[None]:
+        """Settings in .env that are taken back at the end."""
+        before = (self.folder / ".env").read_text()
+        for name, value in settings.items():
+            self.set_env_file(name, value)
+        try:
+            yield
+        finally:
+            (self.folder / ".env").write_text(before)
 
     def get(self, path: str) -> httpx2.Response:
         return httpx2.get(f"{self.url}{path}", timeout=10, verify=self.verify)

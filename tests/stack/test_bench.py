@@ -25,7 +25,7 @@ def test_the_bench_measures_everybody_and_finds_equal_answers(tmp_path: Path) ->
     try:
         result = subprocess.run(
             [*command, *outputs], cwd=REPOSITORY, env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200, check=False,
         )  # fmt: skip
     finally:
         subprocess.run(

@@ -31,16 +31,20 @@ def released(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
 
 def test_a_step_that_the_last_release_can_live_with(released: Stack) -> None:
     file = write_step(released, "badc0de00020", 'op.execute("ALTER TABLE posts ADD COLUMN kota varchar")')
-    output = released.make("compat")
-    file.unlink()
+    try:
+        output = released.make("compat")
+    finally:
+        file.unlink()
     assert "v1.0.0 works on the new schema" in output
     assert " passed" in output
 
 
 def test_a_step_that_breaks_the_last_release(released: Stack) -> None:
     file = write_step(released, "badc0de00021", 'op.execute("ALTER TABLE posts DROP COLUMN no_hp")')
-    result = released.run("scripts/compat.sh", "v1.0.0")
-    file.unlink()
+    try:
+        result = released.run("scripts/compat.sh", "v1.0.0")
+    finally:
+        file.unlink()
     assert result.returncode == 12, result.stdout
     # Which tests come first depends on what there is; they are named, one a line.
     assert re.search(r"^    \| tests/api/test_\w+\.py::test_\w+", result.stdout, re.M), result.stdout

@@ -96,11 +96,9 @@ def old(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
 
 
 def test_a_volume_of_another_major_is_named(old: Stack) -> None:
-    image = setting(old, "POSTGRES_IMAGE")
     seventeen = old.ok("scripts/images.sh", "--postgres", "17").splitlines()[-1]
-    old.set_env_file("POSTGRES_IMAGE", seventeen)
-    refused = old.run("make", "up")
-    old.set_env_file("POSTGRES_IMAGE", image)
+    with old.changed_env_file(POSTGRES_IMAGE=seventeen):
+        refused = old.run("make", "up")
     assert refused.returncode != 0
     assert (
         f"error: the volume db-data holds the data of PostgreSQL 15, and {seventeen} is PostgreSQL 17" in refused.stdout
@@ -110,10 +108,16 @@ def test_a_volume_of_another_major_is_named(old: Stack) -> None:
     assert reads(old)
 
 
+COPYING = (
+    'docker compose exec -T db psql -XqAt -U postgres -c "SELECT 1 FROM pg_stat_activity'
+    " WHERE application_name = 'pg_dump'\" | grep -q ."
+)
+
+
 # The copy is running; the old server has stopped, and .env still names it.
 @pytest.mark.parametrize(
     ("moment", "first"),
-    [("transfer.sh", 'docker "$@" & sleep 3'), ("compose stop db", 'docker "$@"')],
+    [("transfer.sh", f'docker "$@" & until {COPYING} || ! kill -0 $!; do :; done'), ("compose stop db", 'docker "$@"')],
     ids=["while it is copied", "before the switch"],
 )
 def test_a_kill_in_the_middle_leaves_the_old_volume_serving(

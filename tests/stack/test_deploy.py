@@ -159,7 +159,7 @@ def test_a_release_that_is_no_good_is_one_that_never_was(stack: Stack) -> None:
     with Unnoticed(stack) as traffic:
         for file, old, new, reason in _NO_GOOD.values():
             with _changed(stack, file, old, new):
-                printed = _refused(stack, "deploy", DEPLOY_TIMEOUT="20")
+                printed = _refused(stack, "deploy", DEPLOY_TIMEOUT="30")
             assert reason in printed
             assert "The old release goes on serving." in printed
         _write_step(stack, 'op.execute("SELECT 1 / 0")', 'op.execute("SELECT 1")')

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from tests.stack.browser import Browser
-from tests.stack.conftest import Stack
+from tests.stack.conftest import Stack, wait_for
 
 LIST = "#operations-posts-list_posts"
 
@@ -60,5 +60,9 @@ def test_the_browser_would_say_what_a_policy_forbids(browser: Browser) -> None:
         browser.wait_for("!!document.querySelector('#there')")
     finally:
         server.shutdown()
+    # What it says arrives between its answers.
+    wait_for(
+        lambda: browser.evaluate("document.title") != "ran" and "Content Security Policy" in str(browser.said),
+        10, "the browser to say it",
+    )  # fmt: skip
     assert browser.evaluate("document.title") != "ran"
-    assert "Content Security Policy" in str(browser.said)

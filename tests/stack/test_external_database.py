@@ -56,7 +56,8 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
 
     body = {"nama": "Ani", "umur": 1, "alamat": ""}
     assert httpx2.post(f"{stack.url}/posts", headers=stack.log_in(), json=body, timeout=10).status_code == 201
-    assert sessions(elsewhere) == {f"tangga_app|{address(stack, 'api')}|t"}
+    of_api = {f"tangga_app|{address(stack, 'api')}|t"}
+    wait_for(lambda: sessions(elsewhere) == of_api, 10, "sessions of the API alone")
     for command in (["migrate"], ["history"], ["check"], ["status"], ["rollback"], ["migrate"]):
         stack.make(*command)
     asked = stack.ok("scripts/psql.sh", "-qAtc", "SELECT nama FROM posts")
@@ -67,7 +68,8 @@ def test_a_pooler_before_it_verifies_it_too(stack: Stack, elsewhere: Elsewhere) 
     pooled = {"COMPOSE_FILE": "compose.yaml:deploy/external-db.yaml:deploy/pooler.yaml:network.yaml"}
     stack.make("up", **pooled)
     assert '"nama":"Ani"' in stack.get("/posts").text
-    assert sessions(elsewhere) == {f"tangga_app|{address(stack, 'pooler', **pooled)}|t"}
+    of_pooler = {f"tangga_app|{address(stack, 'pooler', **pooled)}|t"}
+    wait_for(lambda: sessions(elsewhere) == of_pooler, 10, "sessions of the pooler alone")
     stack.compose("rm", "--stop", "--force", "pooler", **pooled)
 
 
@@ -92,4 +94,4 @@ def test_another_server_is_refused(stack: Stack, setting: str, value: str, words
     assert "   do: " in migrate.stdout
 
     stack.compose("up", "--detach", "--no-deps", "api", **wrong)
-    wait_for(lambda: words in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, 20, "the reason in /readyz")
+    wait_for(lambda: words in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, 60, "the reason in /readyz")

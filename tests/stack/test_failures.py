@@ -240,10 +240,12 @@ def test_plain_compose_does_not_start_the_api_either(stack: Stack) -> None:
     ],
 )
 def test_a_password_changed_only_in_env_is_explained(stack: Stack, variable: str, said: str) -> None:
-    before = (stack.folder / ".env").read_text()
-    stack.set_env_file(variable, "a-new-one-that-the-volume-has-never-heard-of")
-    result = stack.run("make", "up")
-    (stack.folder / ".env").write_text(before)
+    # An API that cannot log in is given up after this time; by default after half a minute.
+    override = stack.folder / "compose.override.yaml"
+    override.write_text("services: { api: { healthcheck: { start_period: 3s, interval: 1s } } }\n")
+    with stack.changed_env_file(**{variable: "a-new-one-that-the-volume-has-never-heard-of"}):
+        result = stack.run("make", "up")
+    override.unlink()
     assert result.returncode != 0
     assert said in result.stdout
     assert "never-heard-of" not in result.stdout
@@ -275,11 +277,9 @@ def test_a_volume_of_another_version_is_explained(stack: Stack) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(stack: Stack, variable: str, value: str, said: str) -> None:
-    before = (stack.folder / ".env").read_text()
-    stack.set_env_file(variable, value)
     environment = {"API_PORT": "abc"} if variable == "API_PORT" else {}
-    result = stack.run("make", "up", **environment)
-    (stack.folder / ".env").write_text(before)
+    with stack.changed_env_file(**{variable: value}):
+        result = stack.run("make", "up", **environment)
     assert result.returncode != 0
     assert said in result.stdout, result.stdout
     assert "Traceback" not in result.stdout
@@ -287,10 +287,8 @@ def test_a_wrong_setting_is_named(stack: Stack, variable: str, value: str, said:
 
 
 def test_plain_compose_names_a_missing_secret(stack: Stack) -> None:
-    before = (stack.folder / ".env").read_text()
-    stack.set_env_file("TOKEN_KEY", "")
-    result = stack.run("docker", "compose", "up", "--detach")
-    (stack.folder / ".env").write_text(before)
+    with stack.changed_env_file(TOKEN_KEY=""):
+        result = stack.run("docker", "compose", "up", "--detach")
     assert result.returncode != 0
     assert "TOKEN_KEY" in result.stdout
     assert "make up" in result.stdout

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.migrate.lock import LOCK_KEY
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import HEAD, write_step
 
@@ -18,27 +19,33 @@ def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
     stack.compose("down", "--volumes")
     stack.compose("up", "--detach", "--wait", "db")
     command = ["docker", "compose", "run", "--rm", "--no-deps", "-T", "migrate"]
-    migrators = [
-        subprocess.Popen(
-            command, cwd=stack.folder, env=stack.env, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    # All of them are there before the first one can begin.
+    with stack.session(f"SELECT pg_advisory_lock({LOCK_KEY})"):
+        migrators = [
+            subprocess.Popen(
+                command, cwd=stack.folder, env=stack.env, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for _ in range(8)
+        ]  # fmt: skip
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory%' AND pid <> pg_backend_pid()"
         )
-        for _ in range(8)
-    ]  # fmt: skip
-    logs = [migrator.communicate(timeout=120)[0] for migrator in migrators]
+        wait_for(lambda: stack.sql(waiting, user="postgres") == "8", 120, "eight to wait for the lock")
+    logs = [migrator.communicate(timeout=300)[0] for migrator in migrators]
     assert [migrator.returncode for migrator in migrators] == [0] * 8, "\n".join(logs)
     assert stack.schema() == expected
     assert stack.revision() == HEAD
     # Each step ran once, whoever ran it; the others waited, and said for whom.
     assert "\n".join(logs).count("Running upgrade") == 9
-    assert any(re.search(r"waiting for the migration lock \(\d+ s\): held by pid \d+ from [\d.]+", log) for log in logs)
-    assert any("got the migration lock after" in log for log in logs)
+    assert all(re.search(r"waiting for the migration lock \(\d+ s\): held by pid \d+ from [\d.]+", log) for log in logs)
+    assert all("got the migration lock after" in log for log in logs)
 
 
 @pytest.fixture
 def slow_step(stack: Stack) -> Iterator[None]:
     """A step that makes a table, fills it slowly, and makes another."""
-    body = 'op.execute("SELECT pg_sleep(20)")\n    op.execute("CREATE TABLE second (id integer)")'
+    body = 'op.execute("SELECT pg_sleep(60)")\n    op.execute("CREATE TABLE second (id integer)")'
     file = write_step(stack, "badc0de00010", body)
     yield
     file.unlink()
@@ -48,7 +55,7 @@ def slow_step(stack: Stack) -> Iterator[None]:
 def test_a_migrator_killed_in_mid_step_leaves_whole_steps(stack: Stack) -> None:
     stack.compose("build", "migrate")
     before = stack.schema()
-    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND query LIKE '%pg_sleep(20)%' AND state = 'active'"
+    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND query LIKE '%pg_sleep(60)%' AND state = 'active'"
     migrator = subprocess.Popen(
         ["docker", "compose", "run", "--name", f"{stack.name}-killed", "--no-deps", "-T", "migrate"],
         cwd=stack.folder, env=stack.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -57,13 +64,13 @@ def test_a_migrator_killed_in_mid_step_leaves_whole_steps(stack: Stack) -> None:
     stack.ok("docker", "kill", "--signal", "KILL", f"{stack.name}-killed")
     migrator.wait(timeout=30)
     stack.ok("docker", "rm", "--force", f"{stack.name}-killed")
-    # PostgreSQL notices within client_connection_check_interval (1 s), not after the statement's 20.
-    wait_for(lambda: stack.sql(running, user="postgres") == "0", 4, "the killed migrator's session to end")
+    # PostgreSQL notices within client_connection_check_interval (1 s), not after the statement's 60.
+    wait_for(lambda: stack.sql(running, user="postgres") == "0", 10, "the killed migrator's session to end")
     assert stack.schema() == before
     assert stack.revision() == HEAD
 
     step = next(file for file in stack.steps() if "badc0de00010" in file.name)
-    step.write_text(step.read_text().replace("pg_sleep(20)", "pg_sleep(0)"))
+    step.write_text(step.read_text().replace("pg_sleep(60)", "pg_sleep(0)"))
     stack.make("migrate")
     assert stack.revision() == "badc0de00010"
     assert "CREATE TABLE public.second" in stack.schema()
@@ -91,7 +98,7 @@ def test_the_api_survives_a_restart_of_the_database(stack: Stack) -> None:
     db = stack.container("db")
     accepting = ["docker", "exec", db, "pg_isready", "--quiet", "--host=127.0.0.1"]
     wait_for(lambda: stack.run(*accepting).returncode == 0, 30, "the database to be back")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
+    wait_for(lambda: stack.get("/posts").status_code == 200, 10, "the API to answer again")
     assert stack.get("/users/1").status_code == 200
     assert stack.inspect("api", "{{.Id}} {{.State.StartedAt}}") == api
 
@@ -102,7 +109,7 @@ def test_the_api_survives_a_killed_database(stack: Stack) -> None:
     # The engine may already be starting it again (restart: unless-stopped does not apply to a kill by hand).
     assert stack.get("/posts").status_code in (200, 503)
     stack.compose("up", "--detach", "--wait", "db")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
+    wait_for(lambda: stack.get("/posts").status_code == 200, 10, "the API to answer again")
     start = time.monotonic()
     assert [stack.get("/posts").status_code for _ in range(20)] == [200] * 20
     assert time.monotonic() - start < 10

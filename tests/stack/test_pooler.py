@@ -117,7 +117,7 @@ def test_a_restart_of_the_pooler_is_no_more_than_a_503(stack: Stack) -> None:
 
     seen = asyncio.run(scenario())
     assert set(seen) <= {200, 201, 503}
-    assert stack.get("/readyz").status_code == 200
+    wait_for(lambda: stack.get("/readyz").status_code == 200, 30, "the pooler to be back")
 
 
 def test_a_migration_through_it_is_refused(stack: Stack) -> None:

@@ -47,7 +47,7 @@ def swarm(make_stack: Callable[[str], Stack], tmp_path_factory: pytest.TempPathF
         stack.ok("docker", "network", "create", "--driver", "overlay", "--attachable", stack.name)
         (stack.folder / "test.yaml").write_text(
             f"networks: {{ default: {{ name: {stack.name}, external: true }} }}\n"
-            "services: { api: { healthcheck: { start_period: 4s, interval: 1s } } }\n"  # sooner known to be unhealthy
+            "services: { api: { healthcheck: { start_period: 60s, interval: 1s } } }\n"
         )
         server = Elsewhere(stack, stack.name, tmp_path_factory.mktemp("elsewhere"))
         try:
@@ -133,6 +133,8 @@ def test_roll_out_failures_and_all(swarm: Stack) -> None:
             # A release that never gets ready, and one that does not even start: rolled back.
             routes = swarm.folder / "services/api/health/routes.py"
             good = routes.read_text()
+            test = swarm.folder / "test.yaml"
+            test.write_text(test.read_text().replace("60s", "4s"))  # sooner known to be unhealthy
             for tag, bad, why in (
                 ("r4", good.replace('found.state == "ready"', 'found.state == "never"'), "the revision that this image expects"),
                 ("r5", "raise RuntimeError('broken release')\n", "task: non-zero exit"),
@@ -142,7 +144,7 @@ def test_roll_out_failures_and_all(swarm: Stack) -> None:
                 assert failed.returncode != 0
                 assert "rolled back (rollback_completed)" in failed.stdout, failed.stdout
                 assert why in failed.stdout
-                wait_for(lambda: serving(swarm) == before, 20, "the release before")
+                wait_for(lambda: serving(swarm) == before, 60, "the release before")
             routes.write_text(good)
         finally:
             traffic.send_signal(signal.SIGTERM)

@@ -3,15 +3,15 @@
 import json
 import re
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import httpx2
 import pytest
 
-from tests.stack.conftest import OWNER, Stack, wait_for
+from tests.stack.conftest import Stack, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -67,26 +67,27 @@ def test_env_file_is_private_and_its_secrets_are_random(stack: Stack) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{48}", secret) for secret in secrets)
 
 
+def _seconds(do: Callable[[], object]) -> float:
+    start = time.monotonic()
+    do()
+    return time.monotonic() - start
+
+
 def test_second_up_changes_nothing_and_is_quick(stack: Stack) -> None:
     env_before = (stack.folder / ".env").read_bytes()
     before = [stack.inspect(service, "{{.Id}} {{.State.StartedAt}}") for service in ("db", "api")]
-    start = time.monotonic()
-    stack.make("up")
-    took = time.monotonic() - start
+    took = _seconds(lambda: stack.make("up"))
     assert [stack.inspect(service, "{{.Id}} {{.State.StartedAt}}") for service in ("db", "api")] == before
     assert (stack.folder / ".env").read_bytes() == env_before
-    # The aim is 5 s on an idle machine; twice that leaves room for a busy one.
-    assert took < 10
+    # 3 s on an idle machine, most of which is the container that migrates, and Compose reading its files.
+    assert took < 8 * _seconds(lambda: stack.compose("run", "--rm", "-T", "--no-deps", "migrate", "true"))
 
 
 def test_preflight_is_quick_when_all_is_well(stack: Stack) -> None:
-    stack.ok("scripts/preflight.sh", "--port")
-    times = []
-    for _ in range(5):
-        start = time.monotonic()
-        assert stack.ok("scripts/preflight.sh", "--port") == ""
-        times.append(time.monotonic() - start)
-    assert min(times) < 0.3
+    assert stack.ok("scripts/preflight.sh", "--port") == ""
+    # 0.13 s on an idle machine.
+    times = [_seconds(lambda: stack.ok("scripts/preflight.sh", "--port")) for _ in range(5)]
+    assert min(times) < 10 * min(_seconds(lambda: stack.ok("docker", "version")) for _ in range(5))
 
 
 def test_down_keeps_the_data_and_clean_deletes_it(stack: Stack) -> None:
@@ -143,20 +144,23 @@ def test_a_port_in_use_is_named_before_anything_is_changed(make_stack: Callable[
 def test_a_slow_request_is_finished_when_the_api_stops(stack: Stack) -> None:
     headers = stack.log_in()
     body = {"nama": "lambat", "umur": 1, "alamat": "x"}
-    # The request waits for this lock, five seconds long, while the API is told to stop.
-    hold = "BEGIN; LOCK TABLE posts; SELECT pg_sleep(5)"
-    stack.compose("exec", "-d", "db", "psql", "-U", OWNER, "-d", "tangga", "-c", hold)
-    held = (
-        "SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND mode = 'AccessExclusiveLock' AND granted"
-    )
-    wait_for(lambda: stack.sql(held) == "1", 10, "the lock")
-    stopper = threading.Timer(0.5, lambda: stack.compose("stop", "api"))
-    stopper.start()
-    start = time.monotonic()
-    answer = httpx2.post(f"{stack.url}/posts", headers=headers, json=body, timeout=20)
-    waited = time.monotonic() - start
-    stopper.join()
-    assert answer.status_code == 201
-    assert waited > 1, "the request was not slow, so nothing was shown"
+
+    def stopping() -> bool:
+        try:
+            stack.get("/healthz")
+        except httpx2.HTTPError:
+            return True
+        return False
+
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND NOT granted"
+    with ThreadPoolExecutor() as beside:
+        with stack.session("BEGIN; LOCK TABLE posts"):
+            request = beside.submit(httpx2.post, f"{stack.url}/posts", headers=headers, json=body, timeout=60)
+            wait_for(lambda: stack.sql(waiting) == "1", 10, "the request to wait")
+            stop = beside.submit(stack.compose, "stop", "api")
+            wait_for(stopping, 10, "the API to take no more requests")
+            assert not request.done(), "the request was not slow, so nothing was shown"
+        stop.result()
+        assert request.result().status_code == 201
     assert stack.inspect("api", "{{.State.ExitCode}}") == "0"
     stack.make("up")

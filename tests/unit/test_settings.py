@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -177,22 +178,29 @@ def secret_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _write(file: Path, content: str) -> None:
+    """Write a file; it is newer than before, however coarse the file system's clock."""
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    file.write_text(content)
+    os.utime(file, ns=(before + 10**9, max(file.stat().st_mtime_ns, before + 10**9)))
+
+
 def test_a_token_key_that_is_changed_while_the_program_runs_signs_from_then_on(secret_files: Path) -> None:
     settings = Settings.load()
     first = GOOD["TOKEN_KEY"]
     assert settings.token_keys() == [first]
     key, previous = secret_files / "token_key", secret_files / "token_key_previous"
-    key.write_text(first)
-    previous.write_text("")
+    _write(key, first)
+    _write(previous, "")
     assert settings.token_keys() == [first]
-    previous.write_text(first + "\n")
-    key.write_text("n" * 64)
+    _write(previous, first + "\n")
+    _write(key, "n" * 64)
     assert settings.token_keys() == ["n" * 64, first]
     # Opened for writing, not yet written: nobody signs with nothing.
-    key.write_text("")
+    _write(key, "")
     assert settings.token_keys() == ["n" * 64, first]
-    key.write_text("m" * 64)
-    previous.write_text("")
+    _write(key, "m" * 64)
+    _write(previous, "")
     assert settings.token_keys() == ["m" * 64]
 
 
