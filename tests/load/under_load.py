@@ -55,26 +55,6 @@ OPERATIONS = {
         'op.execute("UPDATE posts SET catatan_naive = nama WHERE catatan_naive IS NULL")',
     ),
 }
-_STEP = '''"""{operation}, {form}"""
-
-import sqlalchemy as sa
-from alembic import op
-
-from services.migrate import safe
-
-revision: str = "{revision}"
-down_revision: str | None = "{down}"
-branch_labels: str | None = None
-depends_on: str | None = None
-{attributes}
-
-def upgrade() -> None:
-    {body}
-
-
-def downgrade() -> None:
-    raise NotImplementedError
-'''
 
 # What makes naive forms hurt in life: a transaction that has read the table and written a row, and is not done yet. It
 # goes on for some seconds from the moment at which the migrator comes.
@@ -133,11 +113,10 @@ def plant_steps(stack: Stack, naive: Collection[str]) -> list[tuple[str, str, st
             if form == "naive" and operation not in naive:
                 continue
             revision = f"10ad{len(planted):08d}"
-            text = _STEP.format(
-                operation=operation, form=form, revision=revision, down=down, body=body,
+            stack.plant(
+                revision, body, "raise NotImplementedError", after=down, title=f"{operation}, {form}",
                 attributes=_NAIVE if form == "naive" else "",
             )  # fmt: skip
-            (stack.folder / f"migrations/versions/20990101_0000_{revision}_load.py").write_text(text)
             planted.append((operation, form, revision))
             down = revision
     # The API goes on as the release before these steps: its container keeps the image from which it was made.

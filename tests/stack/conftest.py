@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.browser import Browser
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,6 +38,27 @@ def free_port() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: measures time, or disturbs the engine; no other module runs beside it")
 
+
+_STEP = '''"""{title}"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from services.migrate import safe
+
+revision: str = "{revision}"
+down_revision: str | None = "{after}"
+branch_labels: str | None = None
+depends_on: str | None = None
+{attributes}
+
+def upgrade() -> None:
+    {up}
+
+
+def downgrade() -> None:
+    {down}
+'''
 
 # A module that takes minutes and begins last has one worker wait for the other.
 _LONGEST = {"test_docs", "test_backup", "test_failures", "test_walkthrough"}
@@ -143,6 +165,17 @@ class Stack:
         """The whole schema as text, without the random \\restrict key that newer pg_dump versions print."""
         dump = self.compose("exec", "-T", "db", "pg_dump", "--schema-only", "-U", OWNER, "tangga")
         return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+    def plant(
+        self, revision: str, up: str, down: str = "pass", *, after: str = HEAD, title: str = "", attributes: str = ""
+    ) -> Path:
+        """Write a step with these bodies after the head, or after another step; again: in its place."""
+        file = self.folder / f"migrations/versions/20991231_0000_{revision}_planted.py"
+        title = title or f"planted {revision}"
+        file.write_text(
+            _STEP.format(revision=revision, up=up, down=down, after=after, title=title, attributes=attributes)
+        )
+        return file
 
     def revision(self) -> str:
         return self.sql("SELECT version_num FROM alembic_version")

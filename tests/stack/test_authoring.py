@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack
-from tests.stack.test_failures import HEAD
 
 V1 = "444acb4ddc7b"
 V5 = "b25a1c6f7e13"

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.migrations.staircase import HEAD, V8
 from tests.stack.conftest import REPOSITORY, Stack, killing_docker, wait_for
-from tests.stack.test_failures import HEAD, Traffic
+from tests.stack.test_failures import Traffic
 
 POSTS = int(os.environ.get("BACKUP_POSTS", "20000"))
-BEFORE_HEAD = "5e90c3f7a861"
 FILL = f"""
 INSERT INTO users (email, password) SELECT 'u' || n || '@example.com', md5(n::text) FROM generate_series(1, 100) AS n;
 INSERT INTO posts (nama, umur, alamat, owner_id, published, no_hp, created_at)
@@ -209,7 +209,7 @@ def test_a_backup_of_an_older_revision_is_migrated(filled: Stack) -> None:
     filled.make("backup")
     filled.make("migrate")
     before = rows(filled)
-    assert f"-{BEFORE_HEAD}.dump" in newest(filled).name
+    assert f"-{V8}.dump" in newest(filled).name
     filled.make("restore", "f=newest", "yes=1")
     assert filled.revision() == HEAD
     assert rows(filled) == before
@@ -292,10 +292,10 @@ def test_no_step_without_a_backup_where_that_is_asked_for(filled: Stack) -> None
     def refused_for_want_of_one() -> None:
         refused = filled.run(*plain)
         assert refused.returncode == 14
-        assert f"a backup of tangga at {BEFORE_HEAD}" in refused.stdout
-        assert filled.revision() == BEFORE_HEAD
+        assert f"a backup of tangga at {V8}" in refused.stdout
+        assert filled.revision() == V8
 
-    for file in (filled.folder / "backups").glob(f"*-{BEFORE_HEAD}.*"):
+    for file in (filled.folder / "backups").glob(f"*-{V8}.*"):
         file.unlink()
     filled.make("backup")  # fresh, but of another revision
     # Not asked for: the step runs.
@@ -313,7 +313,7 @@ def test_no_step_without_a_backup_where_that_is_asked_for(filled: Stack) -> None
                 failed = filled.run("make", target)
                 assert failed.returncode != 0
                 assert "error: the database could not be read: " in failed.stdout
-                assert filled.revision() == BEFORE_HEAD
+                assert filled.revision() == V8
         count = len(backups(filled))
         filled.make("up")
         assert filled.revision() == HEAD

@@ -12,41 +12,19 @@ from typing import Any
 import pytest
 
 from tests.load.unnoticed import Unnoticed
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, killing_docker, wait_for
-from tests.stack.test_failures import HEAD
 
 pytestmark = pytest.mark.alone
 
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "0"))  # of traffic, at least, for each thing that nobody may notice
 NEXT = "b10000000001"
-_STEP = '''"""v10 tambah catatan"""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision: str = "{revision}"
-down_revision: str | None = "{head}"
-branch_labels: str | None = None
-depends_on: str | None = None
-{attribute}
-
-def upgrade() -> None:
-    {up}
-
-
-def downgrade() -> None:
-    {down}
-'''
-
-
-def _write_step(
-    stack: Stack,
-    up: str = 'op.add_column("posts", sa.Column("catatan", sa.Text(), nullable=True))',
-    down: str = 'op.drop_column("posts", "catatan")',
-    attribute: str = "",
-) -> None:
-    file = stack.folder / f"migrations/versions/20270101_0000_{NEXT}_v10.py"
-    file.write_text(_STEP.format(revision=NEXT, head=HEAD, up=up, down=down, attribute=attribute))
+# The step of the next release.
+COLUMN = (
+    'op.add_column("posts", sa.Column("catatan", sa.Text(), nullable=True))',
+    'op.drop_column("posts", "catatan")',
+)
+NOTHING = 'op.execute("SELECT 1")'
 
 
 @contextmanager
@@ -65,10 +43,10 @@ def _changed(stack: Stack, file: str, old: str, new: str) -> Iterator[None]:
 def stack(production: Stack) -> Iterator[Stack]:
     """The stack in production, at head, with the tree as it is in the repository."""
     yield production
-    step = production.folder / f"migrations/versions/20270101_0000_{NEXT}_v10.py"
     if production.revision() != HEAD:
         production.make("undeploy", "yes=1")
-    step.unlink(missing_ok=True)
+    for planted in production.folder.glob("migrations/versions/*_planted.py"):
+        planted.unlink()
 
 
 def _replicas(stack: Stack) -> set[str]:
@@ -99,7 +77,7 @@ def _http2(stack: Stack) -> Iterator[list[str]]:
 
 def test_nobody_notices_a_deploy_an_undeploy_new_secrets_or_a_reload(stack: Stack) -> None:
     before, first = _replicas(stack), stack.setting("TAG")
-    _write_step(stack)
+    stack.plant(NEXT, *COLUMN)
     with Unnoticed(stack) as traffic, _http2(stack) as answers:
         stack.make("deploy")
         second = stack.setting("TAG")
@@ -162,17 +140,15 @@ def test_a_release_that_is_no_good_is_one_that_never_was(stack: Stack) -> None:
                 printed = _refused(stack, "deploy", DEPLOY_TIMEOUT="30")
             assert reason in printed
             assert "The old release goes on serving." in printed
-        _write_step(stack, 'op.execute("SELECT 1 / 0")', 'op.execute("SELECT 1")')
+        stack.plant(NEXT, 'op.execute("SELECT 1 / 0")', NOTHING)
         printed = _refused(stack, "deploy")
         assert "the migration failed: step b10000000001" in printed
         assert "division by zero" in printed
         assert "The old release goes on serving." in printed
         # Steps that would break it do not even run.
-        _write_step(
-            stack, 'op.drop_column("posts", "no_hp")', 'op.add_column("posts", sa.Column("no_hp", sa.String()))'
-        )
+        stack.plant(NEXT, 'op.drop_column("posts", "no_hp")', 'op.add_column("posts", sa.Column("no_hp", sa.String()))')
         assert "pending steps would hurt the release that runs" in _refused(stack, "deploy")
-        _write_step(stack, 'op.execute("SELECT 1")', 'op.execute("SELECT 1")', 'breaks_previous_release = "planted"')
+        stack.plant(NEXT, NOTHING, NOTHING, attributes='breaks_previous_release = "planted"')
         assert "cannot work with it: planted" in _refused(stack, "deploy")
         assert "there is no image" in _refused(stack, "deploy", "tag=no-such-release")
     traffic.check()
@@ -207,7 +183,7 @@ def test_a_deploy_that_was_killed_hurts_nobody_and_the_next_one_cleans_up(stack:
 
 def test_who_goes_back_is_told_what_would_be_lost(stack: Stack) -> None:
     first = stack.setting("TAG")
-    _write_step(stack)
+    stack.plant(NEXT, *COLUMN)
     with subprocess.Popen(["make", "deploy"], cwd=stack.folder, env=stack.env, stdout=subprocess.DEVNULL) as deploy:
         lock = stack.folder / ".deploy/lock"
         wait_for(lambda: lock.exists() and lock.read_text() != "", 30, "the lock")

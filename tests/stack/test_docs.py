@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import REPOSITORY, Stack
-from tests.stack.test_failures import HEAD
 
 PAGES = [
     "README.md",

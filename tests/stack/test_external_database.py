@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.elsewhere import NAME, OTHER_NAME, Elsewhere
-from tests.stack.test_failures import HEAD
 
 
 def sessions(elsewhere: Elsewhere) -> set[str]:

@@ -11,33 +11,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack
 
-HEAD = "a84f6d1be027"
-STEP = '''"""{title}"""
 
-from alembic import op
-
-revision: str = "{revision}"
-down_revision: str | None = "{down}"
-branch_labels: str | None = None
-depends_on: str | None = None
-
-
-def upgrade() -> None:
-    op.execute("CREATE TABLE half_applied (id integer)")
-    {body}
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE half_applied")
-'''
-
-
-def write_step(stack: Stack, revision: str, body: str, down: str = HEAD) -> Path:
-    file = stack.folder / f"migrations/versions/20270101_0000_{revision}_test.py"
-    file.write_text(STEP.format(title=f"step {revision}", revision=revision, down=down, body=body))
-    return file
+def write_step(stack: Stack, revision: str, body: str, after: str = HEAD) -> Path:
+    """A step of which a half would be seen, if it were ever left."""
+    up = f'op.execute("CREATE TABLE half_applied (id integer)")\n    {body}'
+    return stack.plant(revision, up, 'op.execute("DROP TABLE half_applied")', after=after)
 
 
 @contextmanager
@@ -70,7 +51,7 @@ def two_heads(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def step_that_hangs_on_nothing(stack: Stack) -> Iterator[None]:
-    file = write_step(stack, "badc0de00005", "pass", down="badc0de0dead")
+    file = write_step(stack, "badc0de00005", "pass", after="badc0de0dead")
     try:
         yield
     finally:
@@ -118,7 +99,7 @@ class Case:
 CASES = {
     "raises": Case(
         step_that_raises,
-        r"step badc0de00001 \(step badc0de00001\) failed in upgrade at migrations/versions/\S+_test\.py:\d+: ValueError: planted",
+        r"step badc0de00001 \(planted badc0de00001\) failed in upgrade at migrations/versions/\S+_planted\.py:\d+: ValueError: planted",
         3,
     ),
     "bad SQL": Case(step_with_bad_sql, r'step badc0de00002 .* relation "no_such_table" does not exist', 3),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
-from tests.stack.test_failures import HEAD
 
 HOSTILE = [
     'it\'s "quoted", costs $5, $HOME, $$ and ${PATH}, 100% done %s %(here)s',

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from services.migrate.lock import LOCK_KEY
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
-from tests.stack.test_failures import HEAD, write_step
-
-pytestmark = pytest.mark.alone
+from tests.stack.test_failures import write_step
 
 
 def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:

@@ -2,34 +2,17 @@
 
 import json
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack
-from tests.stack.test_failures import HEAD
 
-STEP = f'''"""a town for each post"""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0000000000a1"
-down_revision = "{HEAD}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    op.add_column("posts", sa.Column("kota", sa.Text(), nullable=True))
-
-
-def downgrade() -> None:
-    op.drop_column("posts", "kota")
-'''
+COLUMN = 'op.add_column("posts", sa.Column("kota", sa.Text(), nullable=True))'
+DOWN = 'op.drop_column("posts", "kota")'
 
 
 def test_plan(stack: Stack) -> None:
     assert "Nothing to do: database tangga at db:5432 is at " in stack.make("plan")
     before = stack.schema()
-    file = stack.folder / "migrations/versions/planted.py"
-    file.write_text(STEP)
+    file = stack.plant("0000000000a1", COLUMN, DOWN, title="a town for each post")
     try:
         output = stack.make("plan")
         assert "0000000000a1  a town for each post  (can be undone; loses nothing)" in output
@@ -39,7 +22,7 @@ def test_plan(stack: Stack) -> None:
         document = json.loads(stack.ok("sh", "-c", "make plan json=1 2>/dev/null"))
         assert [step["revision"] for step in document["steps"]] == ["0000000000a1"]
         # The exit code of make is its own (2); the plan's is in what make says.
-        file.write_text(STEP.replace('"posts", sa', '"nothing", sa'))
+        stack.plant("0000000000a1", COLUMN.replace("posts", "nothing"), DOWN, title="a town for each post")
         failed = stack.run("make", "plan")
         assert failed.returncode != 0
         assert "error: on the scratch copy, step 0000000000a1 (a town for each post) failed in upgrade" in failed.stdout

@@ -3,9 +3,8 @@
 import re
 
 from services.migrate.exits import DRIFT, FINDINGS
+from tests.migrations.staircase import HEAD, V4, V5
 from tests.stack.conftest import Stack
-
-V4, V5, HEAD = "af786b740296", "b25a1c6f7e13", "a84f6d1be027"
 
 
 def _scratch_is_gone(stack: Stack) -> bool:
@@ -29,17 +28,15 @@ def test_verify_passes_and_catches_a_planted_fault(stack: Stack) -> None:
     before = stack.schema()
     passed = stack.make("verify", "rows=10")
     assert "verified: up, down and up again, printed SQL, models" in passed
-    file = stack.folder / "migrations/versions/planted.py"
-    file.write_text(
-        f'"""planted"""\nfrom alembic import op\nrevision = "plant0000001"\ndown_revision = "{HEAD}"\n'
-        "def upgrade():\n    op.execute('CREATE SEQUENCE IF NOT EXISTS tickets')\ndef downgrade():\n    pass\n"
-    )
+    file = stack.plant("plant0000001", "op.execute('CREATE SEQUENCE IF NOT EXISTS tickets')")
     try:
         failed = stack.run("make", "verify", "rows=10")
     finally:
         file.unlink()
     assert f"Error {FINDINGS}" in failed.stdout
-    assert "fault: plant0000001 (migrations/versions/planted.py): after down, sequence tickets: extra" in failed.stdout
+    assert (
+        f"fault: plant0000001 (migrations/versions/{file.name}): after down, sequence tickets: extra" in failed.stdout
+    )
     # The live database was not touched.
     assert stack.schema() == before
     assert _scratch_is_gone(stack)

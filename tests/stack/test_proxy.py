@@ -1,13 +1,14 @@
 """The proxy of compose.prod.yaml, from outside: who gets through it, who does not, and how it comes by its certificate."""
 
 import json
+import resource
 import socket
 import ssl
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -17,7 +18,7 @@ from tests.stack.conftest import Stack, wait_for
 
 pytestmark = pytest.mark.alone
 
-DOMAIN = "api.example.test"
+NAMES = ("api.example.test", "www.example.test")
 FORGED = {
     "X-Forwarded-For": "203.0.113.7",
     "X-Forwarded-Proto": "http",
@@ -188,9 +189,31 @@ def test_every_container_is_bounded_and_hardened_and_has_no_secret_in_its_enviro
     assert stat.S_IMODE((stack.folder / "secrets").stat().st_mode) == 0o700
 
 
+def test_one_address_alone_cannot_take_all_places(stack: Stack) -> None:
+    def served() -> bool:
+        try:
+            with _connected(stack):
+                return True
+        except OSError:
+            return False
+
+    port = int(stack.setting("HTTPS_PORT"))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, files[1]), files[1]))
+    try:
+        with ExitStack() as places:
+            for number in range(1000):
+                assert number not in (0, 990) or served()
+                places.enter_context(socket.create_connection(("127.0.0.1", port), 30))
+            wait_for(lambda: not served(), 10, "the proxy to refuse one more")
+        wait_for(served, 30, "the proxy to take connections again")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
 _ACME = f"""
 services:
-  acme: # what it asks {DOMAIN} on port 80 goes to the proxy, as it would from the internet
+  acme: # what it asks our names on port 80 goes to the proxy, as it would from the internet
     build:
       context: .
       dockerfile_inline: |
@@ -202,7 +225,7 @@ services:
       args: {{ PYTHON_IMAGE: "${{PYTHON_IMAGE:-python:3.13.9-slim-trixie}}" }}
       secrets: [ca]
     networks: [edge]
-    extra_hosts: ["{DOMAIN}:127.0.0.1"]
+    extra_hosts: ["{NAMES[0]}:127.0.0.1", "{NAMES[1]}:127.0.0.1"]
     configs: [{{ source: caddyfile, target: /etc/Caddyfile }}]
     command: [sh, -c, "socat TCP-LISTEN:80,fork,reuseaddr TCP:proxy:8080 & exec caddy run --config /etc/Caddyfile --adapter caddyfile"]
 configs:
@@ -215,19 +238,21 @@ configs:
       }}
       https://acme {{
         tls internal
-        acme_server
+        acme_server {{ # a life of a minute: half of it later, certbot renews
+          lifetime 1m
+        }}
       }}
 """
 
 
-def test_a_certificate_comes_from_an_acme_server_to_the_running_proxy(make_stack: Callable[[str], Stack]) -> None:
+def test_certificates_come_from_an_acme_server_to_the_running_proxy(make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack("acme")
     (stack.folder / "acme.yaml").write_text(_ACME)
     root = stack.folder / "root.crt"
     root.touch()
     stack.in_production(
         COMPOSE_FILE="compose.yaml:compose.prod.yaml:acme.yaml",
-        DOMAIN=DOMAIN,
+        DOMAIN=" ".join(NAMES),
         ACME_SERVER="https://acme/acme/local/directory",
         ACME_CA_FILE="./root.crt",
     )
@@ -244,20 +269,28 @@ def test_a_certificate_comes_from_an_acme_server_to_the_running_proxy(make_stack
     context = ssl.create_default_context(cafile=str(root))
     port = int(stack.setting("HTTPS_PORT"))
 
-    def trusted() -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 10) as plain:
-                context.wrap_socket(plain, server_hostname=DOMAIN).close()
-        except ssl.SSLError:
-            return False
-        return True
+    def certificate(name: str = NAMES[0]) -> bytes | None:
+        """What the proxy shows to who trusts the ACME server; None: nothing that can be trusted."""
+        with (
+            suppress(ssl.SSLError),
+            socket.create_connection(("127.0.0.1", port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as connection,
+        ):
+            return connection.getpeercert(binary_form=True)
+        return None
 
-    assert not trusted()
+    assert certificate() is None
     stack.compose("unpause", "acme")
     # Five minutes later it tries again, if it has given up by now.
-    wait_for(trusted, 400, "a certificate for the domain")
-    assert stack.inspect("proxy", "{{.State.StartedAt}}") == started
-    # The domain is served, and no other; there is no API in this test.
-    for name, status in ((DOMAIN, 503), ("other.example.test", 421)):
+    wait_for(lambda: certificate() is not None, 400, "a certificate for the domain")
+    first = certificate()
+    assert first == certificate(NAMES[1])
+    # The names are served, and no other; there is no API in this test.
+    for name, status in (*((name, 503) for name in NAMES), ("other.example.test", 421)):
         resolved = ("--resolve", f"{name}:{port}:127.0.0.1")
         assert _curl(stack, *resolved, f"https://{name}:{port}/").startswith(f"2 {status} application/problem+json")
+    # Half of its life later; nobody waits here for the service to look again by itself, twice a day.
+    time.sleep(31)
+    stack.compose("restart", "certificates")
+    wait_for(lambda: certificate() not in (None, first), 100, "the next certificate")
+    assert stack.inspect("proxy", "{{.State.StartedAt}}") == started

@@ -28,21 +28,6 @@ OPERATION = {
     "outcome": "failed",
     "reason": f"a replica did not become ready {HOSTILE}",
 }
-STEP = '''"""v99 tambah catatan"""
-
-from alembic import op
-
-revision = "0123456789ab"
-down_revision = "{head}"
-
-
-def upgrade() -> None:
-    op.execute("SELECT 1")
-
-
-def downgrade() -> None:
-    op.execute("SELECT 1")
-'''
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +38,7 @@ def troubled(stack: Stack) -> Stack:
     (stack.folder / "backups" / MANIFEST["file"]).with_suffix(".json").write_text(manifest)  # type: ignore[operator]
     (stack.folder / ".deploy").mkdir(exist_ok=True)
     (stack.folder / ".deploy/log.jsonl").write_text(json.dumps(OPERATION) + "\n")
-    step = stack.folder / "migrations/versions/20991231_0000_0123456789ab_v99_tambah_catatan.py"
-    step.write_text(STEP.format(head=HEAD))
+    stack.plant("0123456789ab", 'op.execute("SELECT 1")', 'op.execute("SELECT 1")', title="v99 tambah catatan")
     return stack
 
 

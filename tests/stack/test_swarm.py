@@ -122,7 +122,7 @@ def test_roll_out_failures_and_all(swarm: Stack) -> None:
 
             # A step that fails: the API is not touched.
             before = serving(swarm)
-            broken = write_step(swarm, "bbbbbbbbbbbb", "pass", down="aaaaaaaaaaaa")
+            broken = write_step(swarm, "bbbbbbbbbbbb", "pass", after="aaaaaaaaaaaa")
             third = release(swarm, "r3")
             assert third.returncode != 0
             assert "the migration did not complete" in third.stdout

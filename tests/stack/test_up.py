@@ -11,11 +11,8 @@ from datetime import datetime
 import httpx2
 import pytest
 
+from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
-
-pytestmark = pytest.mark.alone
-
-HEAD = "a84f6d1be027"
 
 
 @pytest.fixture(scope="module")

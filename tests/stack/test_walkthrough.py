@@ -4,12 +4,10 @@ import hashlib
 
 import pytest
 
+from tests.migrations.staircase import HEAD, V1, V2, V3, V4, V6
 from tests.stack.conftest import Stack
-from tests.stack.test_failures import HEAD
 
 POSTS = 100_000
-V1, V2, V3, V4 = "444acb4ddc7b", "28801a7e4404", "8c82b1632f52", "af786b740296"
-V6 = "c1f0c6f0a5d2"
 
 
 class Walk:
