@@ -1,14 +1,13 @@
 """The proxy of compose.prod.yaml, from outside: who gets through it, who does not, and how it comes by its certificate."""
 
 import json
-import resource
 import socket
 import ssl
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -187,28 +186,6 @@ def test_every_container_is_bounded_and_hardened_and_has_no_secret_in_its_enviro
         assert each["Config"]["User"] not in ("", "0", "root"), name
         assert not [secret for secret in secrets if secret in json.dumps(each)], name
     assert stat.S_IMODE((stack.folder / "secrets").stat().st_mode) == 0o700
-
-
-def test_one_address_alone_cannot_take_all_places(stack: Stack) -> None:
-    def served() -> bool:
-        try:
-            with _connected(stack):
-                return True
-        except OSError:
-            return False
-
-    port = int(stack.setting("HTTPS_PORT"))
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, files[1]), files[1]))
-    try:
-        with ExitStack() as places:
-            for number in range(1000):
-                assert number not in (0, 990) or served()
-                places.enter_context(socket.create_connection(("127.0.0.1", port), 30))
-            wait_for(lambda: not served(), 10, "the proxy to refuse one more")
-        wait_for(served, 30, "the proxy to take connections again")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, files)
 
 
 _ACME = f"""

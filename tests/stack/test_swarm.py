@@ -40,6 +40,9 @@ def swarm(make_stack: Callable[[str], Stack], tmp_path_factory: pytest.TempPathF
         "this engine is in a swarm already, and this test would end it"
     )
     others = named(stack)
+    # Each engine that has ever been in a swarm keeps this one.
+    bridge = ("docker", "network", "inspect", "docker_gwbridge")
+    had_bridge = stack.run(*bridge).returncode == 0
     stack.make(".ready")
     assert "docker swarm init" in stack.run("make", "swarm-deploy").stdout
     stack.ok("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
@@ -61,6 +64,8 @@ def swarm(make_stack: Callable[[str], Stack], tmp_path_factory: pytest.TempPathF
             server.remove()
     finally:
         stack.ok("docker", "swarm", "leave", "--force")
+        if not had_bridge and stack.run(*bridge).returncode == 0:
+            stack.ok("docker", "network", "rm", "docker_gwbridge")
         # Only a start brings the names back (moby/moby#45144).
         if still_there := others & named(stack):
             stack.ok("docker", "restart", *still_there)
