@@ -91,7 +91,7 @@ def test_past_the_limit_the_answer_is_a_quick_503_and_the_rest_is_served(databas
             assert eventually(lambda: query(database, _WAITING, database) == [(4,)], 10)
             start = time.monotonic()
             assert_problem(client.get("/posts"), 503, "Too many requests")
-            assert time.monotonic() - start < 5  # the others wait for ten
+            assert time.monotonic() - start < 0.5
             # Who watches is answered all the same.
             assert client.get("/healthz").status_code == 200
         assert [each.result()[0] for each in waiting] == [200] * 4
@@ -116,7 +116,7 @@ def test_a_network_that_is_cut_gives_503_in_time_and_no_hung_worker(database: st
         with ThreadPoolExecutor(4) as clients:  # more than there are threads for the database
             for status, seconds in clients.map(lambda _: _get(client, "/posts"), range(4)):
                 assert status == 503
-                assert 0.5 < seconds < 20  # 5.5, and no hung worker
+                assert 0.5 < seconds < 7
             assert client.get("/healthz").status_code == 200
         wire.mend()
         assert eventually(lambda: client.get("/posts").status_code == 200, 10)

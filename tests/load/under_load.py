@@ -27,6 +27,7 @@ USERS, WRITERS, VOTES = 1000, 10, 1000
 REST = 2.0  # seconds of traffic before and after each step; of traffic without a step, four times as long
 
 # How a person without this stack runs it: no time-outs. {n} in names: both forms are steps of one staircase.
+SLACK = 0.5  # seconds that a request may take beyond lock_timeout
 _NAIVE = 'lock_timeout = "0"\nstatement_timeout = "0"\n'
 # Operation -> (safe form, naive form). Both end with the same schema and data.
 OPERATIONS = {
@@ -182,12 +183,12 @@ def run_nothing(traffic: Traffic) -> Phase:
     return _phase("none", "", began, began, began, "", traffic)
 
 
-def quiet_phase(traffic: Callable[[], Traffic], slack: float) -> Phase:
-    """Return traffic without a step, once none of it is slower than `slack`: else the machine would be measured."""
+def quiet_phase(traffic: Callable[[], Traffic]) -> Phase:
+    """Return traffic without a step, once none of it is slower than SLACK: else the machine would be measured."""
     for _ in range(10):
         phase = run_nothing(traffic())
         _print(phase)
-        if not phase.failed and phase.slowest <= slack:
+        if not phase.failed and phase.slowest <= SLACK:
             return phase
     raise SystemExit(
         f"error: without any step, a request took {phase.slowest:.2f} s: the machine is too busy to measure\n"
@@ -211,7 +212,7 @@ def lock_timeout(stack: Stack) -> float:
 
 
 def measure(
-    stack: Stack, posts: int, rate: float, hold: float, slack: float, naive: Collection[str]
+    stack: Stack, posts: int, rate: float, hold: float, naive: Collection[str]
 ) -> tuple[dict[str, Any], list[Phase]]:
     """Return how it was measured, and what was."""
     print("making a stack of its own\n", flush=True)
@@ -239,7 +240,7 @@ def measure(
     def traffic() -> Traffic:
         return Traffic(stack.url, rate, posts, USERS, writers)
 
-    phases = [quiet_phase(traffic, slack)]
+    phases = [quiet_phase(traffic)]
     for operation, form, revision in steps:
         phases.append(run_step(stack, traffic(), operation, form, revision, hold))
         _print(phases[-1])
@@ -276,7 +277,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/under-load.sh", description=__doc__)
     parser.add_argument("posts", type=int, nargs="?", default=1_000_000, help="rows of the table (1000000)")
     parser.add_argument("--rate", type=float, default=60, help="requests a second (60)")
-    parser.add_argument("--slack", type=float, default=0.5, help="seconds a request may take beyond lock_timeout (0.5)")
     parser.add_argument("--hold", type=float, default=4, help="seconds that the job's transaction stays open (4)")
     parser.add_argument(
         "--short", action="store_true", help="of the naive forms only the first, which is enough for CI"
@@ -291,7 +291,7 @@ def main() -> None:
         stack = Stack(Path(folder), f"tangga-under-load-{os.getpid()}")
         try:
             naive = [*OPERATIONS][:1] if options.short else OPERATIONS
-            how, phases = measure(stack, options.posts, options.rate, options.hold, options.slack, naive)
+            how, phases = measure(stack, options.posts, options.rate, options.hold, naive)
         except AssertionError as problem:
             raise SystemExit(f"error: {problem}") from None
         except KeyboardInterrupt:
@@ -301,13 +301,13 @@ def main() -> None:
     raw = {"how": how, "phases": [asdict(phase) for phase in phases]}
     if options.json:
         options.json.write_text(json.dumps(raw))
-    bound = how["lock_timeout, s"] + options.slack
+    bound = how["lock_timeout, s"] + SLACK
     if options.plot:
         plot.draw(raw, bound, options.plot)
         print(f"\nlatency over time: {options.plot}")
     if wrong := verdict(phases, bound):
         raise SystemExit("\n".join(f"error: {line}" for line in wrong))
-    print(f"\nSafe forms: 0 failed requests, none slower than lock_timeout + {options.slack:g} s = {bound} s.")
+    print(f"\nSafe forms: 0 failed requests, none slower than lock_timeout + {SLACK} s = {bound} s.")
 
 
 if __name__ == "__main__":

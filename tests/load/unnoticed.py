@@ -22,7 +22,7 @@ from tests.load.loadtest import Answer, MixedTraffic, User, fill, lost_writes, v
 from tests.load.traffic import NO_ANSWER
 from tests.stack.conftest import Stack
 
-RATE = float(os.environ.get("TRAFFIC_RATE", "40"))  # requests a second
+RATE = float(os.environ.get("TRAFFIC_RATE", "60"))  # requests a second
 _NEW_CONNECTIONS = 0.3  # of the requests: each costs a TLS handshake, ours in Python
 _USERS = max(20, int(RATE / 3))  # of either kind
 

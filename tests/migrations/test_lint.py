@@ -5,7 +5,6 @@ import resource
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -408,10 +407,11 @@ def _printing(project: Path) -> float:
     return _processor_seconds(project, *up) + _processor_seconds(project, *down)
 
 
-def test_linting_our_steps_costs_less_than_printing_them_both_ways(project: Path) -> None:
-    # 1.5 s against 2.6 s when measured alone.
+def test_all_revisions_are_linted_in_two_seconds_and_for_less_than_printing_them(project: Path) -> None:
     printing = _printing(project)
-    assert median(_processor_seconds(project, "lint") for _ in range(3)) < printing
+    lint = min(_processor_seconds(project, "lint") for _ in range(3))
+    print(f"lint {lint:.2f} s, printing both ways {printing:.2f} s of processor time")
+    assert lint < min(2, printing)
 
 
 def test_linting_500_more_costs_no_more_than_printing_them(project: Path) -> None:

@@ -149,13 +149,13 @@ _GUARD = '"client_connection_check_interval": "1s"'
 
 
 def _kill(migrator: subprocess.Popen[str], database: str) -> bool:
-    """Kill a migrator; tell whether its sessions give up all locks. They take a second; a busy machine, a few."""
+    """Kill a migrator; tell whether its sessions give up all locks within two seconds."""
     pids = [row[0] for row in query(database, _SESSIONS, database, role="superuser")]
     assert pids
     migrator.kill()
     migrator.wait()
     held = "SELECT 1 FROM pg_locks WHERE pid = ANY (%s)"
-    return eventually(lambda: query(database, held, pids, role="superuser") == [], 8)
+    return eventually(lambda: query(database, held, pids, role="superuser") == [], 2)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])

@@ -77,8 +77,8 @@ def test_a_step_is_tried_again_while_traffic_goes_on_and_completes_after_release
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
     assert revision(copy) == "0000000000a1"
-    # Others queue behind the step for no longer than lock_timeout (and what a slow machine adds).
-    assert slowest < 1.5 + 3
+    # Others queue behind the step for no longer than lock_timeout.
+    assert slowest < 1.5 + 0.5
     blocker = rf"blocked by pid {pid} \(tangga_app, report, idle in transaction for \d+ s\)"
     assert re.search(rf"waiting for posts \(\d s\): {blocker}", finished.stderr), finished.stderr
     rolled_back = r"posts is locked: step 0000000000a1 \(planted 0000000000a1\) was rolled back"
@@ -104,7 +104,7 @@ def test_past_the_limit_it_ends_with_its_own_code_at_the_last_whole_step(copy: s
         finished = alembic_process(
             copy, "upgrade", "head", project=project, environment=QUICK | {"MIGRATE_LOCK_RETRY_FOR": "3"}
         )
-        assert 3 < time.monotonic() - start < 60
+        assert 3 < time.monotonic() - start < 12
     assert finished.returncode == TABLE_LOCK_NOT_OBTAINED, finished.stderr
     what, remedy = finished.stderr.splitlines()[-2:]
     assert re.match(

@@ -12,6 +12,8 @@ from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import write_step
 
+pytestmark = pytest.mark.alone
+
 
 def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
     expected = stack.schema()
@@ -64,7 +66,7 @@ def test_a_migrator_killed_in_mid_step_leaves_whole_steps(stack: Stack) -> None:
     migrator.wait(timeout=30)
     stack.ok("docker", "rm", "--force", f"{stack.name}-killed")
     # PostgreSQL notices within client_connection_check_interval (1 s), not after the statement's 60.
-    wait_for(lambda: stack.sql(running, user="postgres") == "0", 10, "the killed migrator's session to end")
+    wait_for(lambda: stack.sql(running, user="postgres") == "0", 4, "the killed migrator's session to end")
     assert stack.schema() == before
     assert stack.revision() == HEAD
 
@@ -97,7 +99,7 @@ def test_the_api_survives_a_restart_of_the_database(stack: Stack) -> None:
     db = stack.container("db")
     accepting = ["docker", "exec", db, "pg_isready", "--quiet", "--host=127.0.0.1"]
     wait_for(lambda: stack.run(*accepting).returncode == 0, 30, "the database to be back")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 10, "the API to answer again")
+    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
     assert stack.get("/users/1").status_code == 200
     assert stack.inspect("api", "{{.Id}} {{.State.StartedAt}}") == api
 
@@ -108,7 +110,7 @@ def test_the_api_survives_a_killed_database(stack: Stack) -> None:
     # The engine may already be starting it again (restart: unless-stopped does not apply to a kill by hand).
     assert stack.get("/posts").status_code in (200, 503)
     stack.compose("up", "--detach", "--wait", "db")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 10, "the API to answer again")
+    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
     start = time.monotonic()
     assert [stack.get("/posts").status_code for _ in range(20)] == [200] * 20
     assert time.monotonic() - start < 10
