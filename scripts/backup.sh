@@ -10,7 +10,11 @@ cd "${BASH_SOURCE%/*}/.."
 
 readonly BEHIND=8
 
-on_host() { BACKUPS=$(setting BACKUP_DIR ./backups) bash services/postgres/backup.sh "$@"; }
+on_host() {
+  local folder
+  folder=$(backup_dir) || exit
+  BACKUPS=$folder bash services/postgres/backup.sh "$@"
+}
 
 make_one() {
   told backup docker compose --progress quiet run --rm -T -e BACKUP_KEEP="${keep:-$(setting BACKUP_KEEP)}" backup dump

@@ -9,7 +9,7 @@ cd "${BASH_SOURCE%/*}/.."
 
 _main() {
   local name answer
-  name=$(setting COMPOSE_PROJECT_NAME tangga)
+  name=$(confirmed_project)
   if [[ ${yes:-} != 1 ]]; then
     [[ -t 0 ]] || die "this deletes all data of the stack \"$name\", and there is no terminal to ask on" 'make clean yes=1'
     read -r -p "This deletes the database of \"$name\" for good. Type the stack's name to go on: " answer

@@ -11,7 +11,7 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-project=$(setting COMPOSE_PROJECT_NAME tangga)
+project=$(confirmed_project)
 readonly project next=$project-db-next transfer=$project-db-transfer
 
 new_volume='' # until it is the database's
@@ -25,16 +25,25 @@ clean_up() {
 }
 
 volume_name() { printf '%s_%s' "$project" "$1"; }
-current() { volume_name "$(setting DB_VOLUME db-data)"; }
+current() {
+  local volume
+  volume=$(setting DB_VOLUME db-data) || return
+  volume_name "$volume"
+}
 present() { docker volume inspect "$1" >/dev/null 2>&1; }
 
 # Of a run that failed or was killed: its containers, and the volumes that neither serve nor are kept.
 remove_leftovers() {
-  local name
-  docker rm --force --volumes "$next" "$transfer" >/dev/null 2>&1 || true
+  local name serves keeps volumes ours=(--filter "label=com.docker.compose.project=$project")
+  serves=$(current) || return
+  keeps=$(setting DB_VOLUME_PREVIOUS) || return
+  docker ps --all --quiet "${ours[@]}" --filter "name=^/?($next|$transfer)\$" | xargs -r docker rm --force --volumes >/dev/null || return
+  volumes=$(docker volume ls --quiet "${ours[@]}" --filter label=com.docker.compose.volume=db-data) || return
+  # If the one that serves is not among them, they are not what they seem to be.
+  grep -qxF -e "$serves" <<<"$volumes" || return 0
   while read -r name; do
-    [[ $name == "$(current)" || $name == "$(volume_name "$(setting DB_VOLUME_PREVIOUS)")" ]] || docker volume rm "$name" >/dev/null
-  done < <(docker volume ls --quiet --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.volume=db-data)
+    [[ $name == "$serves" || $name == "$(volume_name "$keeps")" ]] || docker volume rm "$name" >/dev/null || return
+  done <<<"$volumes"
 }
 
 major_of_image() { docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^PG_MAJOR=//p'; }
@@ -113,7 +122,7 @@ switch() {
 }
 
 # forget_previous [NAME=VALUE...]: .env with these values, and without what was kept.
-forget_previous() { replaced "$@" | grep -vE '^(POSTGRES_IMAGE|DB_VOLUME)_PREVIOUS=' | write_file .env; }
+forget_previous() { replaced "$@" -POSTGRES_IMAGE_PREVIOUS -DB_VOLUME_PREVIOUS | write_file .env; }
 
 upgrade() {
   local image from_image from to_major client rows began

@@ -17,8 +17,8 @@ cd "${BASH_SOURCE%/*}/.."
 
 readonly places=32 ahead=6 behind=8 kept_releases=3
 
-project=$(setting COMPOSE_PROJECT_NAME tangga)
-edge=${project}_edge
+project=$(confirmed_project)
+edge='' # the proxy's network, by the name that the engine has for it
 old=() new=() # replicas, by id
 replacing=''  # 1: from the first new replica until all are in rotation
 work=''       # a folder for what is passed on between parts of a run
@@ -34,7 +34,22 @@ replicas() {
     --filter label=com.docker.compose.service=api --filter label=com.docker.compose.oneoff=False "$@" | sort
 }
 
-out_of_rotation() { comm -23 <(replicas) <(replicas --filter "network=$edge"); }
+# Where the engine does not answer, nobody is out of rotation: who is, may be removed.
+out_of_rotation() {
+  local all serving
+  all=$(replicas) || return
+  serving=$(replicas --filter "network=$edge") || return
+  comm -23 <(printf '%s\n' "$all") <(printf '%s\n' "$serving") | sed '/^$/d'
+}
+
+# find_edge: the proxy's network, and the proxy: without them nobody knows who serves, so nothing may be removed.
+find_edge() {
+  edge=$(docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=edge)
+  [[ -n $edge && $edge != *$'\n'* ]] ||
+    die "the network of the proxy is not there, so nobody knows which replicas serve; nothing was changed" 'make it and the proxy: docker compose up --detach --force-recreate proxy; then again'
+  [[ -n $(admin 'show info' 2>/dev/null) ]] ||
+    die 'the proxy does not say which replicas serve; nothing was changed' 'see make logs s=proxy; docker compose restart proxy'
+}
 
 # addresses REPLICA...: theirs on the network `edge`.
 addresses() { docker inspect --format "{{with index .NetworkSettings.Networks \"$edge\"}}{{.IPAddress}}{{end}}" "$@"; }
@@ -115,8 +130,15 @@ wait_ready() {
 }
 
 all_up() { [[ $(places_of "$@" | grep -cE ' UP L7OK ') == "$#" ]]; }
-idle() { ! places_of "$@" | grep -qv ' 0$'; }
-gone() { [[ -z $(places_of "$@") ]]; }
+idle() {
+  local said
+  said=$(places_of "$@") || return
+  [[ -z $said ]] || ! grep -qv ' 0$' <<<"$said"
+}
+gone() {
+  local said
+  said=$(places_of "$@") && [[ -z $said ]]
+}
 
 take_in() {
   local id at
@@ -126,15 +148,18 @@ take_in() {
 }
 
 # drain REPLICA...: the proxy sends them nothing new, what is under way ends, then they go. No request meets one that stops.
+# Where the proxy cannot be asked, they stay.
 drain() {
-  local at names
-  mapfile -t at < <(addresses "$@" | grep .)
-  mapfile -t names < <(places_of "${at[@]}" | cut -d ' ' -f 1)
-  set_places drain "${names[@]}"
+  local said at names
+  said=$(addresses "$@") || return
+  mapfile -t at < <(sed '/^$/d' <<<"$said")
+  said=$(places_of "${at[@]}") || return
+  mapfile -t names < <(cut -d ' ' -f 1 <<<"$said" | sed '/^$/d')
+  set_places drain "${names[@]}" || return
   until_true "$(setting DRAIN_TIMEOUT 30)" idle "${at[@]}" || true
-  set_places maint "${names[@]}"
-  docker stop "$@"
-  docker rm --force "$@"
+  set_places maint "${names[@]}" || return
+  docker stop "$@" || return
+  docker rm --force "$@" || return
   # A place keeps its state, so it is given back when nobody is there any more.
   until_true 10 gone "${at[@]}" || true
   set_places ready "${names[@]}"
@@ -143,7 +168,8 @@ drain() {
 # What a killed run has left: replicas that never came into rotation, places that take nobody.
 tidy() {
   local left
-  mapfile -t left < <(out_of_rotation)
+  left=$(out_of_rotation)
+  mapfile -t left < <(sed '/^$/d' <<<"$left")
   ((${#left[@]} == 0)) || docker rm --force "${left[@]}" >/dev/null
   mapfile -t left < <(seq --format 'api%g' "$places")
   set_places ready "${left[@]}"
@@ -240,8 +266,8 @@ forget_old_releases() {
 }
 
 forward() {
-  local tag=$1
-  if ((${#old[@]})); then operation_from=$(value_in .env TAG) operation_from=${operation_from:-latest}; fi
+  local tag=$1 was before
+  if ((${#old[@]})); then was=$(value_in .env TAG) operation_from=${was:-latest}; fi
   if [[ -n $tag ]]; then
     image_is_here "$tag" || die "there is no image $project-api:$tag here" "make deploy builds one; docker image ls $project-api shows those that are here"
   else
@@ -249,12 +275,16 @@ forward() {
   fi
   export TAG=$tag
   operation_to=$tag
+  # Its image takes the name of the one that serves, which is then none that could be gone back to.
+  [[ $operation_from != "$tag" ]] || operation_from=''
   [[ -n $1 ]] || step "build $tag" docker compose --progress plain build migrate || die 'the build failed' "see above. $serves"
   climb
   replace
   operation_revision=$(migrate current 2>/dev/null | cut -d ' ' -f 1)
   forget_old_releases
-  say "Release $TAG serves, at revision $operation_revision.${operation_from:+ The one before it, $operation_from, is kept: make undeploy}"
+  before=${operation_from:-$(release_before "${TAG//./\\.}" || true)}
+  if [[ -z $before ]] || ! image_is_here "$before"; then before=''; fi
+  say "Release $TAG serves, at revision $operation_revision.${before:+ The one before it, $before, is kept: make undeploy}"
 }
 
 # ---- Back ------------------------------------------------------------------------------------------------------------
@@ -300,9 +330,11 @@ clean_up() {
   local made
   rm -rf "$work"
   if [[ -n $replacing ]]; then
-    mapfile -t made < <(comm -13 <(printf '%s\n' "${old[@]}") <(replicas))
+    made=$(replicas) || return
+    mapfile -t made < <(comm -13 <(printf '%s\n' "${old[@]}") <(printf '%s\n' "$made") | sed '/^$/d')
     # Some may be in rotation, and have requests under way.
-    ((${#made[@]} == 0)) || drain "${made[@]}" >/dev/null 2>&1
+    ((${#made[@]} == 0)) || drain "${made[@]}" >/dev/null 2>&1 ||
+      say 'Note: the proxy does not say who serves, so the new replicas were left; the next deploy removes them.'
   fi
 }
 
@@ -327,6 +359,7 @@ _main() {
   work=$(mktemp -d)
   reason=$work/reason
   : >"$reason"
+  find_edge
   tidy
   mapfile -t old < <(replicas)
   ((${#old[@]} == 0)) || serves='The old release goes on serving.'

@@ -11,9 +11,10 @@ readonly placeholder=change-me
 readonly secrets=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD TOKEN_KEY)
 
 generate() {
-  local line temporary
+  local line target temporary
+  target=$(readlink -f .env) || die '.env is a link into a folder that does not exist' "make it: $(readlink .env)"
   # Complete before it has its name, and private before it has content.
-  temporary=$(umask 077 && mktemp .env.XXXXXX)
+  temporary=$(umask 077 && mktemp "$target.XXXXXX")
   while IFS= read -r line; do
     case $line in
       *"=$placeholder") line="${line%%=*}=$(random_secret)" ;;
@@ -22,7 +23,8 @@ generate() {
     esac
     printf '%s\n' "$line"
   done <.env.example >"$temporary"
-  mv -n "$temporary" .env
+  mv -n "$temporary" "$target"
+  rm -f "$temporary"
   say '  .env made from .env.example, with random secrets (mode 0600)'
 }
 
@@ -41,10 +43,19 @@ write_files() {
   [[ -e secrets/db_pass_previous ]] || put db_pass_previous ''
 }
 
+# Docker would make it for root, and open.
+backup_folder() {
+  local folder said
+  folder=$(backup_dir)
+  # shellcheck disable=SC2174 # the folder alone is closed, not those on the way to it
+  [[ -d $folder ]] || said=$(mkdir -p -m 0700 -- "$folder" 2>&1) ||
+    die "the folder for backups cannot be made: ${said#mkdir: }" 'make it, or name another one in .env: BACKUP_DIR=...'
+}
+
 _main() {
   [[ -e .env ]] || generate
-  # Docker would make it for root, and open.
-  [[ -d $(setting BACKUP_DIR ./backups) ]] || mkdir -m 0700 "$(setting BACKUP_DIR ./backups)"
+  read_settings
+  backup_folder
   local name
   for name in "${secrets[@]}"; do
     [[ $(setting "$name") != *"$placeholder"* ]] ||

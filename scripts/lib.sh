@@ -2,6 +2,10 @@
 # shellcheck disable=SC2034 # what is set here is used by the scripts that source it
 # Words, colours, timing and settings for the other scripts. Sourced, never run: . "${BASH_SOURCE%/*}/lib.sh"
 
+# Containers have this file alone mounted; their settings are in their environment.
+# shellcheck source=scripts/settings.sh
+[[ ! -e ${BASH_SOURCE%/*}/settings.sh ]] || . "${BASH_SOURCE%/*}/settings.sh"
+
 if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
   bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' reset=$'\e[0m'
 else
@@ -31,48 +35,31 @@ now() {
 # seconds MILLISECONDS: 1234 -> 1.2
 seconds() { printf '%d.%d' "$(($1 / 1000))" "$(($1 % 1000 / 100))"; }
 
-# value_in FILE NAME: the value that a file like .env gives a variable, without its quotes; nothing if it gives none.
-value_in() {
-  local line
-  line=$(grep -E "^$2=" "$1" 2>/dev/null | tail -n 1) || true
-  line=${line#*=}
-  case $line in
-    \'*\' | \"*\") line=${line:1:${#line}-2} ;;
-    *) line=${line%%[[:space:]]#*} ;;
-  esac
-  printf '%s' "$line"
-}
-
-# setting NAME [DEFAULT]: the value that Compose would use: the environment first, then .env, then the default.
-setting() {
-  local name=$1 value=${!1:-}
-  [[ -n $value ]] || value=$(value_in .env "$name")
-  printf '%s' "${value:-${2:-}}"
-}
-
-# replaced NAME=VALUE...: .env on stdout, with these values; a variable that is not in it comes last.
-replaced() {
-  local pair
-  { grep -vE "^($(printf '%s|' "${@%%=*}")-)=" .env || true; }
-  for pair in "$@"; do printf '%s\n' "$pair"; done
-}
-
-# write_file NAME: stdin as this file; complete before it has its name, and private before it has content.
-write_file() {
-  local temporary
-  temporary=$(umask 077 && mktemp "$1.XXXXXX")
-  cat >"$temporary"
-  mv "$temporary" "$1"
-}
-
 # Whether .env chooses the overlay for production.
-in_production() { [[ $(setting COMPOSE_FILE) == *compose.prod.yaml* ]]; }
+in_production() { _chosen compose.prod.yaml; }
 
 # Whether .env chooses the overlay for a database elsewhere.
-database_elsewhere() { [[ $(setting COMPOSE_FILE) == *deploy/external-db.yaml* ]]; }
+database_elsewhere() { _chosen deploy/external-db.yaml; }
 
 # Whether .env chooses the overlay with a pooler.
-pooled() { [[ $(setting COMPOSE_FILE) == *deploy/pooler.yaml* ]]; }
+pooled() { _chosen deploy/pooler.yaml; }
+
+# The folder with the backups, as Compose resolves it: ~ is the caller's home, any other path begins at this folder.
+backup_dir() {
+  local folder
+  folder=$(setting BACKUP_DIR ./backups) || return
+  case $folder in
+    '~' | '~/'*) folder=$HOME${folder#\~} ;;
+    '~'*) die "BACKUP_DIR=$folder: nobody but a shell knows whose folder that is" 'write the whole path into .env' ;;
+  esac
+  printf '%s' "$folder"
+}
+
+_chosen() {
+  local files
+  files=$(setting COMPOSE_FILE) || exit
+  [[ $files == *"$1"* ]]
+}
 
 # 192 random bits in characters that no file format or URL treats specially.
 random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }

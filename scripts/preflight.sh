@@ -68,6 +68,7 @@ check_room() {
 
 _main() {
   check_versions
+  read_settings # or the line of .env that cannot be read
   check_room
   if [[ ${1:-} == --port ]]; then check_ports; fi
 }

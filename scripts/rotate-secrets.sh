@@ -53,7 +53,8 @@ complete() {
     put token_key_previous "$(value_in "$next" TOKEN_KEY_PREVIOUS)"
     put token_key "$(value_in "$next" TOKEN_KEY)"
   fi
-  mv "$next" .env
+  write_file .env <"$next" # which may be a link
+  rm "$next"
 }
 
 # Where a service has its secrets from its environment, only a new container gets new ones; the pooler always has it from there.

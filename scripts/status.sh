@@ -14,7 +14,7 @@ joined() { paste -sd, -; }
 # A name as JSON: what Compose allows in a project's name or a tag needs no escape.
 facts() {
   local folder file backups=()
-  folder=$(setting BACKUP_DIR ./backups)
+  folder=$(backup_dir)
   for file in "$folder"/*.json; do [[ ! -e $file ]] || backups=("$file" "${backups[@]}"); done
   printf '{"project": "%s", "tag": "%s", "services": [' "$(setting COMPOSE_PROJECT_NAME tangga)" "$(setting TAG latest)"
   # Not those of single commands, such as this one.
@@ -31,6 +31,7 @@ ask() { facts | docker compose --progress quiet run --rm -T --no-deps migrate al
 
 _main() {
   local page
+  read_settings
   case ${1:-} in
     --html)
       page=$(ask --html) || exit
