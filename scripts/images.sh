@@ -12,12 +12,20 @@ cd "${BASH_SOURCE%/*}/.."
 
 # The Debian release that has a version of PostgreSQL.
 declare -rA release_of=([15]=bookworm [17]=trixie)
-readonly stand_in_python=tangga/python-stand-in:3.13-trixie stand_in_postgres=tangga/postgres-stand-in:17-trixie
+# Names that no public registry can have: whoever owned one there could put an image behind it, which would get the passwords.
+readonly stand_ins=localhost/tangga stand_in_python=localhost/tangga/python-stand-in:3.13-trixie
+stand_in_postgres=$stand_ins/postgres-stand-in:17-trixie
 
 # compose.yaml holds the one default of either variable.
 default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head -n 1; }
 
 present() { docker image inspect "$@" >/dev/null 2>&1; }
+
+# Whether it is a stand-in's name; also as they were called before they had a registry's name.
+stand_in() { [[ $1 == @("$stand_ins"|tangga)/@(python|postgres)-stand-in:* ]]; }
+
+# have STAND-IN: whether it is here; one that was built under its old name gets its new one.
+have() { present "$1" || docker image tag "${1#localhost/}" "$1" 2>/dev/null; }
 
 # bootstrap RELEASE PACKAGES [OPTION...]: a Debian with these packages, as a tar archive on stdout.
 bootstrap() {
@@ -80,12 +88,42 @@ build_postgres() {
 # Both at once: each is half download, half unpacking.
 build_stand_ins() {
   local pids=() pid
-  if ! present "$stand_in_python"; then build_python & pids+=($!); fi
-  if ! present "$stand_in_postgres"; then build_postgres 17 "$stand_in_postgres" & pids+=($!); fi
+  if ! have "$stand_in_python"; then build_python & pids+=($!); fi
+  if ! have "$stand_in_postgres"; then build_postgres "$(major_of "$stand_in_postgres")" "$stand_in_postgres" & pids+=($!); fi
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
 install_mmdebstrap() { as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends mmdebstrap; }
+
+# major_of STAND-IN: of PostgreSQL, as its tag has it.
+major_of() {
+  local tag=${1##*:}
+  printf '%s' "${tag%%-*}"
+}
+
+# Compose pulls no stand-in. One with its old name gets its new one in .env, but not while it serves: that would restart the
+# database in the middle of something else.
+settle_names() {
+  local name value changes=()
+  for name in PYTHON_IMAGE POSTGRES_IMAGE; do
+    value=$(setting "$name")
+    # What the environment says is not in .env.
+    if [[ -n ${!name:-} ]] || ! stand_in "$value"; then continue; fi
+    if [[ $value == tangga/* ]] && { [[ $name == PYTHON_IMAGE ]] || ! present "$value"; }; then
+      have "localhost/$value" || true
+      changes+=("$name=localhost/$value")
+    fi
+    if [[ $name == POSTGRES_IMAGE && $(setting POSTGRES_PULL_POLICY) != never ]]; then changes+=(POSTGRES_PULL_POLICY=never); fi
+  done
+  ((${#changes[@]})) || return 0
+  replaced "${changes[@]}" | write_file .env
+  say "  .env: no registry is asked for a stand-in: ${changes[*]}"
+}
+
+# only_buildable NAME IMAGE STAND-IN: a stand-in that is not here, and that cannot be made, ends this: nobody is asked for it.
+only_buildable() {
+  [[ $2 == "$3" ]] || ! stand_in "$2" || die "$1=$2 is not here, and not what is built on this machine ($3)" "$by_hand"
+}
 
 use_stand_in() {
   local name=$1 image=$2
@@ -102,12 +140,12 @@ other_postgres() {
     image=$(default_image POSTGRES_IMAGE)
     [[ $image == "postgres:$1"[.-]* ]] || image=postgres:$1-trixie
   fi
-  stand_in=tangga/postgres-stand-in:$1-$release
+  stand_in=$stand_ins/postgres-stand-in:$1-$release
   if present "$image"; then
     say "$image"
-  elif [[ -n $release ]] && present "$stand_in"; then
+  elif [[ -n $release ]] && have "$stand_in"; then
     say "$stand_in"
-  elif STEP_MAY_FAIL=1 step "pull $image" docker pull --quiet "$image" 2>/dev/null; then
+  elif ! stand_in "$image" && STEP_MAY_FAIL=1 step "pull $image" docker pull --quiet "$image" 2>/dev/null; then
     say "$image"
   elif [[ -n $release && -n $(mirror_lines "$release") ]] && may_be_root; then
     command -v mmdebstrap >/dev/null 2>&1 || step 'install mmdebstrap' install_mmdebstrap
@@ -124,14 +162,18 @@ _main() {
     other_postgres "$2"
     return
   fi
+  settle_names
   python=$(setting PYTHON_IMAGE "$(default_image PYTHON_IMAGE)")
   postgres=$(setting POSTGRES_IMAGE "$(default_image POSTGRES_IMAGE)")
   if present "$python" "$postgres"; then return; fi
   by_hand="pull or load $python and $postgres, or set PYTHON_IMAGE and POSTGRES_IMAGE in .env to images that you have"
-  if [[ $python != "$stand_in_python" ]] && ! present "$python"; then
+  if stand_in "$postgres" && [[ -n ${release_of[$(major_of "$postgres")]:-} ]]; then stand_in_postgres=$stand_ins/${postgres#*tangga/}; fi
+  present "$python" || only_buildable PYTHON_IMAGE "$python" "$stand_in_python"
+  present "$postgres" || only_buildable POSTGRES_IMAGE "$postgres" "$stand_in_postgres"
+  if ! stand_in "$python" && ! present "$python"; then
     STEP_MAY_FAIL=1 step "pull $python" docker pull --quiet "$python" || python=''
   fi
-  if [[ $postgres != "$stand_in_postgres" ]] && ! present "$postgres"; then
+  if ! stand_in "$postgres" && ! present "$postgres"; then
     STEP_MAY_FAIL=1 step "pull $postgres" docker pull --quiet "$postgres" || postgres=''
   fi
   if [[ -n $python && -n $postgres ]] && present "$python" "$postgres"; then return; fi
@@ -141,7 +183,7 @@ _main() {
 
   [[ -n $(mirror_lines trixie) ]] || die 'no image registry answers, and this machine has no Debian mirror to build stand-ins from' "$by_hand"
   may_be_root || die 'no image registry answers, and building stand-ins needs root' "$by_hand"
-  if present "$stand_in_python" "$stand_in_postgres"; then
+  if have "$stand_in_python" && have "$stand_in_postgres"; then
     say 'No image registry answers: using the stand-ins for both base images that were built earlier.'
   else
     say 'No image registry answers: building stand-ins for both base images from Debian packages (once).'
@@ -150,6 +192,7 @@ _main() {
   fi
   use_stand_in PYTHON_IMAGE "$stand_in_python"
   use_stand_in POSTGRES_IMAGE "$stand_in_postgres"
+  settle_names >/dev/null
 }
 
 _main "$@"

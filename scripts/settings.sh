@@ -56,7 +56,7 @@ _names_of_settings() {
   {
     printf '%s\n' "$@" COMPOSE_PROJECT_NAME COMPOSE_FILE COMPOSE_PROFILES DB_VOLUME_PREVIOUS POSTGRES_IMAGE_PREVIOUS
     sed -nE 's/^#?([A-Z][A-Z0-9_]*)=.*/\1/p' .env.example
-  } | awk '!seen[$0]++'
+  } | sort -u
 }
 
 # The project's name where nobody chooses one; Compose reads it in compose.yaml, which is not asked here.
@@ -87,6 +87,7 @@ _ask_compose() {
     printf -v value '%b' "${BASH_REMATCH[2]//\\\"/\\x22}"
     _settings[${BASH_REMATCH[1]}]=${value//'$$'/'$'}
   done <<<"$answer"
+  ((${#names[@]})) || missing=1
   for value in "${names[@]}"; do [[ -n ${_settings[$value]+x} ]] || missing=1; done
   ((missing == 0)) || die "Compose does not say what the settings are: $(tail -n 1 <<<"$answer")" 'see docker compose version: this stack needs 2.24'
 }

@@ -174,6 +174,9 @@ def test_a_deploy_that_was_killed_hurts_nobody_and_the_next_one_cleans_up(stack:
             time.sleep(2)
         printed = stack.make("deploy", again)
         assert "Note: deploy, started by" in printed
+        # One with the same tag is not gone back to, so it is not the one before.
+        assert f"The one before it, {stack.setting('TAG')}" not in printed
+        assert (_log(stack)[-1]["from"], _log(stack)[-1]["outcome"]) == ("", "ok")
         assert "was killed." in printed
     traffic.check()
     assert len(_replicas(stack)) == 2

@@ -267,3 +267,56 @@ def test_live_replicas_stay_where_nobody_says_who_serves(folder: Path, project: 
     assert not [call for call in calls if call.startswith(("rm", "stop", "kill", "container"))]
     assert said.returncode != 0
     assert cause in said.stderr
+
+
+# Docker without a registry, and with the images that $IMAGES names.
+_IMAGES = """#!/bin/bash
+printf '%s\n' "$*" >>"$(dirname "$0")/calls"
+case "$*" in
+  *' config '*) PATH=${PATH#*:} exec docker "$@" ;;
+  'image inspect '*) for image in "${@:3}"; do [[ " $IMAGES " == *" $image "* ]] || exit 1; done ;;
+  'image tag '*) [[ " $IMAGES " == *" $3 "* ]] ;;
+  *) exit 1 ;;
+esac
+"""
+_OLD = "tangga/python-stand-in:3.13-trixie tangga/postgres-stand-in:17-trixie"
+_NEW = _OLD.replace("tangga/", "localhost/tangga/")
+_OFFICIAL = "python:3.13.9-slim-trixie postgres:17.7-trixie"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "here", "then"),
+    [
+        ("", "", ("", "", "")),  # it tries, and there is nothing to build them from
+        ("", _OFFICIAL, ("", "", "")),
+        (_NEW, _NEW, (*_NEW.split(), "never")),
+        # Built by an earlier release: the database is not restarted for its image's name.
+        (_OLD, _OLD, (_NEW.split()[0], _OLD.split()[1], "never")),
+        (_OLD, "", (*_NEW.split(), "never")),
+        (
+            "python:3.13 tangga/postgres-stand-in:16-sid",
+            "python:3.13",
+            ("python:3.13", "localhost/tangga/postgres-stand-in:16-sid", "never"),
+        ),
+    ],
+)
+def test_no_registry_is_asked_for_a_stand_in(folder: Path, chosen: str, here: str, then: tuple[str, str, str]) -> None:
+    names = ["PYTHON_IMAGE", "POSTGRES_IMAGE", "POSTGRES_PULL_POLICY"]
+    path = _without_docker(folder)
+    (folder / "bin/docker").write_text(_IMAGES)
+    # Nothing can be built.
+    for program in ("mmdebstrap", "sudo"):
+        (folder / "bin" / program).write_text("#!/bin/sh\nexit 1\n")
+        (folder / "bin" / program).chmod(0o755)
+    (folder / ".env").write_text("".join(f"{n}={v}\n" for n, v in zip(names, chosen.split(), strict=False)))
+    said = _run(folder, "scripts/images.sh", PATH=path, IMAGES=here)
+    calls = (folder / "bin/calls").read_text()
+    assert "pull" not in calls or "stand-in" not in "".join(line for line in calls.splitlines() if "pull" in line)
+    assert (said.returncode == 0) == bool(here and "16-sid" not in chosen), said.stderr
+    assert "-sid" not in chosen or "POSTGRES_IMAGE=localhost/tangga/postgres-stand-in:16-sid is not here" in said.stderr
+    expected = dict(zip(names, (value or DEFAULT for value in then), strict=True))
+    assert _scripts_say(folder, names) == expected
+    if then[2]:
+        config = _run(folder, "docker compose --profile '*' config --format json", **SECRETS)
+        services = json.loads(config.stdout)["services"]
+        assert {each.get("pull_policy") for each in services.values() if "postgres" in each["image"]} == {"never"}
