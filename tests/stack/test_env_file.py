@@ -320,3 +320,49 @@ def test_no_registry_is_asked_for_a_stand_in(folder: Path, chosen: str, here: st
         config = _run(folder, "docker compose --profile '*' config --format json", **SECRETS)
         services = json.loads(config.stdout)["services"]
         assert {each.get("pull_policy") for each in services.values() if "postgres" in each["image"]} == {"never"}
+
+
+def _functions_of(folder: Path, script: str) -> None:
+    """Make of a script one that can be sourced: without its last line, which runs it."""
+    (folder / "scripts/functions.sh").write_text("\n".join((folder / script).read_text().splitlines()[:-1]))
+
+
+@pytest.mark.parametrize(("tag", "noted"), [("v2", "from= to=v2"), ("v3", "from=v2 to=v3")])
+def test_a_release_with_the_same_tag_is_not_the_one_before(folder: Path, tag: str, noted: str) -> None:
+    _functions_of(folder, "scripts/deploy.sh")
+    (folder / ".env").write_text("TAG=v2\n")
+    (folder / ".deploy").mkdir()
+    (folder / ".deploy/log.jsonl").write_text('{"action": "deploy", "from": "v1", "to": "v2", "outcome": "ok"}\n')
+    said = _run(
+        folder,
+        """
+        . scripts/functions.sh
+        climb() { :; }; replace() { :; }; migrate() { echo abc; }; docker() { :; }; image_is_here() { [[ $1 == v? ]]; }
+        old=(one) operation_from=''
+        forward "$1"
+        echo "from=$operation_from to=$operation_to"
+        """,
+        tag, **SECRETS,
+    )  # fmt: skip
+    before = {"v2": "v1", "v3": "v2"}[tag]
+    assert said.stdout.splitlines() == [
+        f"Release {tag} serves, at revision abc. The one before it, {before}, is kept: make undeploy",
+        noted,
+    ], said.stderr
+
+
+def test_leftovers_are_those_of_this_project_and_neither_serve_nor_are_kept(folder: Path) -> None:
+    _functions_of(folder, "scripts/db-upgrade.sh")
+    (folder / ".env").write_text("export COMPOSE_PROJECT_NAME=tangga-s-env\nDB_VOLUME_PREVIOUS: kept # note\n")
+    stay = ["tangga-s-env_db-data", "tangga-s-env_kept", "tangga-s-env-two_db-data"]
+    names = [*stay, "tangga-s-env_db-data-17-1"]
+    try:
+        for name in names:
+            labels = {"project": name.partition("_")[0], "volume": "db-data"}
+            options = [f"--label=com.docker.compose.{key}={value}" for key, value in labels.items()]
+            subprocess.run(["docker", "volume", "create", *options, name], check=True, capture_output=True)
+        said = _run(folder, ". scripts/functions.sh; remove_leftovers", **SECRETS)
+        assert (said.returncode, said.stderr) == (0, "")
+        assert [name for name in names if name in _volumes()] == stay
+    finally:
+        subprocess.run(["docker", "volume", "rm", "--force", *names], check=True, capture_output=True)
