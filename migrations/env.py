@@ -9,8 +9,9 @@ from sqlalchemy.pool import NullPool
 
 from services.api.db import models
 from services.api.settings import MigrateSettings
-from services.migrate import authoring, backfill, bookkeeping, constraints, journal, log
-from services.migrate.failures import one_line, reported_failures
+from services.migrate import authoring, backfill, bookkeeping, constraints, files, journal, log
+from services.migrate.causes import one_line
+from services.migrate.failures import reported_failures
 from services.migrate.lock import migration_lock
 from services.migrate.steps import Steps, timeouts
 
@@ -73,6 +74,7 @@ if "runs" in context.config.attributes:  # a program with a connection of its ow
 else:
     log.to_stderr()
     with reported_failures(settings):
+        files.strict(context.script.versions)
         authoring.require_writable(context.config, context.script)
         if context.is_offline_mode():
             run_offline(settings)

@@ -39,6 +39,11 @@ def is_upgrade(config: Config) -> bool:
     return _command(config) == "upgrade"
 
 
+def is_stamp(config: Config) -> bool:
+    """Tell whether the command only notes where the database is."""
+    return _command(config) == "stamp"
+
+
 def changes_database(config: Config) -> bool:
     """Tell whether the command writes to the database, so that it needs the lock."""
     return _command(config) in ("upgrade", "downgrade", "stamp")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from alembic.config import CommandLine
 
 from services.api.settings import MigrateSettings
+from services.migrate import files
 from services.migrate.failures import reported_failures
 
 # Name on the command line -> module. Those that try steps out need the scratch server, which the container `proof` has.
@@ -38,4 +39,5 @@ def main(arguments: Sequence[str]) -> None:
         module.arguments(parser)
         parser.set_defaults(cmd=(module.run, [], {}))
     with reported_failures(MigrateSettings.load()):
+        files.strict()
         line.main(["--raiseerr", *arguments])

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings, ScratchSettings
-from services.migrate import journal, models, schema
+from services.migrate import journal, models, rows_of_version, schema
 from services.migrate.exits import AHEAD, BEHIND, DRIFT, UNKNOWN_REVISION, Stop
 from services.migrate.runs import Runs, applied
 from services.migrate.scratch import Scratch
@@ -97,6 +97,7 @@ def position(runs: Runs, connection: Connection) -> tuple[str, ...]:
     """Return the revisions that the database is at; raises Stop if they are not known here, or not noted there."""
     at = applied(connection)
     files = runs.revisions()
+    rows_of_version.refuse_surplus(runs.scripts, at)
     if unknown := sorted(set(at) - {script.revision for script in files}):
         if baseline := next((file for file in files if unknown[0] in getattr(file.module, "squashed", {})), None):
             raise Stop(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
+from services.migrate import rows_of_version
 from services.migrate.exits import ALEMBIC_REFUSES, Stop
 from services.migrate.runs import applied
 
@@ -97,6 +98,8 @@ def run(config: Config) -> None:
     unknown = unknown_revisions(scripts, position.current)
     if unknown:
         print_lines(f"This image is older than the database: it does not have {', '.join(unknown)}.")
+    if too_many := rows_of_version.surplus(scripts, position.current):
+        print_lines(f"{rows_of_version.what(too_many)}: {rows_of_version.remedy(too_many)}.")
     print_lines("")
     messages = {script.revision: title(script) for script in scripts.walk_revisions()}
     print_lines(*(_entry_table(shown, messages) if options.all else _step_table(shown)))
@@ -131,8 +134,8 @@ def unknown_revisions(scripts: ScriptDirectory, revisions: Iterable[str]) -> lis
 
 def applied_below(scripts: ScriptDirectory, current: Iterable[str]) -> set[str]:
     """Return the revisions that a database at `current` has been through; raises CommandError for an unknown one."""
-    heads = tuple(current)
-    return {script.revision for script in scripts.iterate_revisions(heads, "base")} if heads else set()
+    # One by one: a row that is below another (rows_of_version.py) is no reason to know nothing.
+    return {script.revision for head in current for script in scripts.iterate_revisions(head, "base")}
 
 
 def newer_than_image(scripts: ScriptDirectory, position: Position) -> list[Entry]:

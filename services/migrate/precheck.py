@@ -39,7 +39,10 @@ def heads_of_files(folder: str) -> list[str]:
 
 
 def steps_of_files(folder: str) -> dict[str, str | None]:
-    """Return each revision with the one below it; {} if a file is written in a way that only Python can read."""
+    """Return each revision with the one below it; {} if a file is written in a way that only Python can read.
+
+    {} too where Alembic has something to say: of an id that is there twice, of one that is missing, of a circle.
+    """
     steps: dict[str, str | None] = {}
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".py")]
@@ -47,12 +50,25 @@ def steps_of_files(folder: str) -> dict[str, str | None]:
             with open(f"{folder}/{name}", encoding="utf-8") as file:
                 text = file.read()
             revision, down = _REVISION.findall(text), _DOWN_REVISION.findall(text)
-            if len(revision) != 1 or len(down) != 1:
+            if len(revision) != 1 or len(down) != 1 or revision[0] in steps:
                 return {}
             steps[revision[0]] = None if down[0] == "None" else down[0].strip("\"'")
     except (OSError, UnicodeDecodeError):
         return {}
-    return steps
+    return steps if _hang_together(steps) else {}
+
+
+def _hang_together(steps: dict[str, str | None]) -> bool:
+    """Tell whether every step can be reached from a head, by steps that are there."""
+    reached: set[str] = set()
+    for head in steps.keys() - set(steps.values()):
+        step: str | None = head
+        while step is not None and step not in reached:
+            if step not in steps:
+                return False
+            reached.add(step)
+            step = steps[step]
+    return len(reached) == len(steps)
 
 
 def _database() -> list[str] | None:
@@ -70,8 +86,12 @@ def _database() -> list[str] | None:
             sslmode=os.environ.get("DB_SSLMODE") or None, sslrootcert=os.environ.get("DB_SSLROOTCERT") or None,
         )  # fmt: skip
         with connection, connection.cursor() as cursor:
-            cursor.execute(_QUESTION)
-            pid, found, left_over = cursor.fetchone() or (None, None, True)
+            # A new database has no such table. It is asked for, so that the server has no error to log.
+            cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+            pid, found, left_over = None, None, True
+            if cursor.fetchone() == (True,):
+                cursor.execute(_QUESTION)
+                pid, found, left_over = cursor.fetchone() or (None, None, True)
             # A pooler answers: that it will not do for migrations is said now, and not first when there is one.
             left_over = left_over or pid != connection.info.backend_pid
         connection.close()

@@ -12,6 +12,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 
+from services.migrate.rows_of_version import refuse_surplus
+
 
 class Runs:
     """The revisions of a project, and what can be done with them."""
@@ -26,7 +28,9 @@ class Runs:
 
     def pending(self, applied: Iterable[str], to: str = "heads") -> list[Script]:
         """Return the revisions between what is applied and `to`, in the order in which they would run."""
-        return [*self.scripts.iterate_revisions(to, tuple(applied) or "base")][::-1]
+        rows = tuple(applied)
+        refuse_surplus(self.scripts, rows)
+        return [*self.scripts.iterate_revisions(to, rows or "base")][::-1]
 
     def upgrade(self, connection: Connection, to: str) -> None:
         """Go up to a revision."""

@@ -24,9 +24,9 @@ from sqlalchemy.pool import NullPool
 
 from services.api.settings import ScratchSettings
 from services.migrate import journal, lint, schema
+from services.migrate.causes import one_line
 from services.migrate.drift import position
 from services.migrate.exits import ALEMBIC_REFUSES, BEHIND, Stop
-from services.migrate.failures import one_line
 from services.migrate.rows import quoted
 from services.migrate.runs import Runs
 from services.migrate.scratch import Scratch

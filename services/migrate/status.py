@@ -18,7 +18,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
-from services.migrate.history import Step, aligned, duration, list_steps, look, print_lines, when
+from services.migrate import rows_of_version
+from services.migrate.failures import explain
+from services.migrate.history import Position, Step, aligned, duration, list_steps, look, print_lines, when
 
 HELP = "Show how the stack is, from facts on stdin (scripts/status.sh)."
 
@@ -70,6 +72,8 @@ class Status(NamedTuple):
     database: Database | None
     sessions: list[Sessions]
     unreachable: str | None
+    # What is wrong with alembic_version or the revision files; None if nothing is.
+    broken: str | None
 
     def troubles(self) -> list[str]:
         """Return what somebody should look at, the most urgent first."""
@@ -81,7 +85,7 @@ class Status(NamedTuple):
     def _of_the_database(self) -> list[str]:
         if self.database is None:
             return [f"the database does not answer: {self.unreachable}"]
-        found = []
+        found = [self.broken] if self.broken else []
         if pending := sum(step.state == "pending" for step in self.steps):
             found.append(
                 f"{pending} steps are pending: make migrate" if pending > 1 else "1 step is pending: make migrate"
@@ -154,8 +158,19 @@ def ask(facts: dict[str, Any], settings: MigrateSettings, scripts: ScriptDirecto
             sessions = [Sessions(*row) for row in connection.execute(_SESSIONS)]
     except OperationalError as error:
         reason = str(error.orig).strip().partition("\n")[0]
-        return Status(facts, moment, [], (), None, [], reason)
-    return Status(facts, moment, list_steps(scripts, position), position.current, database, sessions, None)
+        return Status(facts, moment, [], (), None, [], reason, None)
+    steps, broken = _steps(scripts, position, settings)
+    return Status(facts, moment, steps, position.current, database, sessions, None, broken)
+
+
+def _steps(scripts: ScriptDirectory, position: Position, settings: MigrateSettings) -> tuple[list[Step], str | None]:
+    """Return the steps, and what is wrong: the page is made all the same."""
+    try:
+        steps, too_many = list_steps(scripts, position), rows_of_version.surplus(scripts, position.current)
+    except Exception as error:  # files of the authors' own run here
+        failure = explain(error, settings)
+        return [], f"{failure.what}: {failure.remedy}"
+    return steps, f"{rows_of_version.what(too_many)}: {rows_of_version.remedy(too_many)}" if too_many else None
 
 
 def size(number: int) -> str:

@@ -19,10 +19,11 @@ from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionS
 from sqlalchemy import Connection, event
 
 from services.api.settings import MigrateSettings
-from services.migrate.authoring import require_version
+from services.migrate.authoring import is_stamp, require_version
 from services.migrate.backups import require_backup
 from services.migrate.blockers import Blocker, Retries, Watch, gave_way, pid_of
 from services.migrate.exits import TABLE_LOCK_NOT_OBTAINED, Stop
+from services.migrate.rows_of_version import refuse_surplus
 
 TIMEOUTS = ("lock_timeout", "statement_timeout")
 
@@ -72,6 +73,8 @@ class Steps:
         def left(heads: Any, ctx: MigrationContext) -> Iterator[MigrationStep]:
             if self._left is None:
                 require_version(heads, ctx)
+                if not is_stamp(context.config):  # a stamp mends them
+                    refuse_surplus(context.script, heads)
                 self._left = [self._guarded(step) for step in compute(heads, ctx) or ()]
                 if self._left:
                     require_backup(heads, ctx, self.settings)

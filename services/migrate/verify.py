@@ -26,8 +26,8 @@ from sqlalchemy import Connection, Engine
 
 from services.api.settings import ScratchSettings
 from services.migrate import models, schema
+from services.migrate.causes import one_line
 from services.migrate.exits import FINDINGS, Stop
-from services.migrate.failures import one_line
 from services.migrate.rows import RowsRefused, generate
 from services.migrate.runs import Runs
 from services.migrate.scratch import Scratch

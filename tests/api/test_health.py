@@ -1,6 +1,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from alembic.config import Config
@@ -11,6 +12,7 @@ from psycopg2.extensions import connection as Connection
 from services.api.main import VERSION
 from tests.api.support import serving
 from tests.databases import PROJECT, connect, migrate, run, scratch_database, template
+from tests.migrations.staircase import copy_project
 
 [*_, V1] = STEPS = [
     step.revision for step in ScriptDirectory.from_config(Config(str(PROJECT / "alembic.ini"))).walk_revisions()
@@ -70,6 +72,37 @@ def test_at_another_revision_it_is_not_and_says_why(
     assert (metrics["tangga_database_up"], metrics["tangga_schema_ready"]) == ("1.0", "0.0")
     assert metrics[f'tangga_schema_revision{{revision="{revision}"}}'] == "1.0"
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.own_schema
+def test_a_row_too_many_is_named_and_ends_no_service(client: TestClient, owner: Connection) -> None:
+    run(owner, "INSERT INTO alembic_version VALUES (%s)", V1)
+    try:
+        response = client.get("/readyz")
+    finally:
+        run(owner, "DELETE FROM alembic_version WHERE version_num = %s", V1)
+    assert response.status_code == 200
+    assert response.json()["detail"] == f"The database is at {HEAD}; alembic_version holds a row too many: {V1}."
+
+
+@pytest.mark.own_schema
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "a revision id is used twice"), ("pass pass", "cannot be loaded: invalid syntax")]
+)
+def test_files_that_cannot_be_read_make_nothing_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str, text: str | None, why: str
+) -> None:
+    """Two files with one id: read carelessly, the head would be the one that the database is at."""
+    project = copy_project(tmp_path)
+    [head] = (project / "migrations/versions").glob(f"*_{HEAD}_*.py")
+    head.with_name("copied.py").write_text(text or head.read_text())
+    monkeypatch.chdir(project)
+    with serving(database) as client:
+        response = client.get("/readyz")
+        assert client.get("/healthz").status_code == 200
+    assert (response.status_code, response.json()["reason"]) == (503, "unreadable")
+    assert why in response.json()["detail"]
+    assert "copied.py" in response.json()["detail"]
 
 
 # What a newer image has done since this one's newest step: revision, direction, and whether it breaks older releases.

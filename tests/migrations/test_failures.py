@@ -21,6 +21,7 @@ BEHIND = 8
 DRIFT = 9
 TABLE_LOCK_NOT_OBTAINED = 10
 UNKNOWN_REVISION = 13
+REVISION_FILES = 15
 
 IMPATIENT = {"MIGRATE_LOCK_TIMEOUT": "0.3", "MIGRATE_LOCK_RETRY_FOR": "0.5"}
 
@@ -66,6 +67,66 @@ def test_a_step_that_fails_is_rolled_back_whole(at_head: str, project: Path, bod
         tables = {row[0] for row in catalogue(database)["relations"]}
         assert "first" in tables
         assert "second" not in tables
+
+
+@pytest.mark.parametrize(
+    ("body", "said", "remedy"),
+    [
+        (
+            "op.execute('CREATE EXTENSION pg_stat_statements')",
+            'create extension "pg_stat_statements" HINT: Must be superuser to create this extension.',
+            "EXTENSIONS= in .env",
+        ),
+        ("op.execute('CREATE EXTENSION nosuch')", 'extension "nosuch" is not available', "POSTGRES_PACKAGES"),
+        ("op.execute('CREATE ROLE grafana')", "permission denied to create role DETAIL: Only", "EXTRA_ROLES="),
+        ("op.execute('GRANT SELECT ON posts TO grafana')", 'role "grafana" does not exist', "EXTRA_ROLES="),
+        ("op.drop_table('users')", "on table posts depends on table users; constraint fk_votes_user_id", "mend"),
+        ("op.drop_table('users')", "HINT: Use DROP ... CASCADE to drop the dependent objects too.", "mend the step"),
+    ],
+)
+def test_what_the_server_adds_is_shown(at_head: str, project: Path, body: str, said: str, remedy: str) -> None:
+    plant(project, "0000000000a1", body)
+    finished = alembic_process(at_head, "upgrade", "head", project=project)
+    _assert_reported(finished, STEP_FAILED, said, remedy)
+    assert len(finished.stderr.splitlines()[-2]) < 1000
+
+
+def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(at_head: str, project: Path) -> None:
+    plant(
+        project, "0000000000a1", "op.execute('CREATE EXTENSION IF NOT EXISTS pg_stat_statements')",
+        downgrade="op.execute('DROP EXTENSION pg_stat_statements')",
+    )  # fmt: skip
+    with scratch_database(at_head) as database:
+        query(database, "CREATE EXTENSION pg_stat_statements", role="superuser")
+        migrate(database, "upgrade", "head", project=project)
+        finished = alembic_process(database, "downgrade", "-1", project=project)
+        _assert_reported(finished, STEP_FAILED, "must be owner of extension pg_stat_statements", "take its DROP")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "said"),
+    [
+        ("op.create_unique_constraint('uq_nama', 'posts', ['nama'])", "DETAIL: Key (nama)=(…)"),
+        ("op.create_check_constraint('ck_umur', 'posts', 'umur > 99')", 'check constraint "ck_umur"'),
+        ("op.execute(\"INSERT INTO users (email, password) VALUES ('ani@x.org', NULL)\")", "Failing row contains (…)."),
+        ("op.execute(\"INSERT INTO users (email, password) VALUES ('secret@x.org', 'x')\")", "Key (email)=(…)"),
+        ("op.execute('UPDATE posts SET owner_id = 4711')", "DETAIL: Key (owner_id)=(…)"),
+    ],
+    ids=["unique", "check", "not null", "key", "foreign key"],
+)
+def test_values_of_rows_are_not_shown(at_head: str, project: Path, constraint: str, said: str) -> None:
+    """The line goes into logs and into migration_log; a row of users holds the hash of a password."""
+    plant(project, "0000000000a1", constraint)
+    with scratch_database(at_head) as database:
+        query(database, "INSERT INTO users (email, password) VALUES ('secret@x.org', 'hash-9')")
+        posts = "SELECT 'secret', 1, '', id FROM users, generate_series(1, 2)"
+        query(database, f"INSERT INTO posts (nama, umur, alamat, owner_id) {posts}")
+        finished = alembic_process(database, "upgrade", "head", project=project)
+        _assert_reported(finished, STEP_FAILED, said)
+        [(noted,)] = query(database, "SELECT error FROM migration_log WHERE outcome = 'failed'")
+        for text in (finished.stderr.splitlines()[-2], noted):
+            for value in ("secret", "hash-9", "4711", "@x.org"):
+                assert value not in text
 
 
 def test_a_failed_downgrade_is_rolled_back_whole(at_head: str, project: Path) -> None:
@@ -229,13 +290,14 @@ def test_a_revision_that_nobody_has_is_unknown(at_head: str, command: str) -> No
 def test_a_step_after_a_missing_one_is_named(at_head: str, project: Path) -> None:
     plant(project, "0000000000a1", "pass", after="ffffffffffff")
     finished = alembic_process(at_head, "upgrade", "head", project=project)
-    _assert_reported(finished, UNKNOWN_REVISION, "ffffffffffff, which a file", "bring the file")
+    file = "migrations/versions/planted_0000000000a1.py"
+    _assert_reported(finished, UNKNOWN_REVISION, f"ffffffffffff, which {file} names", "bring the file")
 
 
 def test_a_file_that_is_no_python_is_named(at_head: str, project: Path) -> None:
     plant(project, "0000000000a1", "pass pass")
     finished = alembic_process(at_head, "upgrade", "head", project=project)
-    _assert_reported(finished, STEP_FAILED, "invalid syntax (planted_0000000000a1.py:10)")
+    _assert_reported(finished, REVISION_FILES, "invalid syntax (planted_0000000000a1.py:10)", "nothing was run")
 
 
 @pytest.mark.parametrize(

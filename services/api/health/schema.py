@@ -13,7 +13,7 @@ from services.migrate.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
 
-State = Literal["ready", "behind", "ahead", "unreachable"]
+State = Literal["ready", "behind", "ahead", "unreachable", "unreadable"]
 # If the image does not expect that revision: with the steps that were done after the one that it expects, and whether
 # none of them breaks older releases. Of each step the last time counts. Read as JSON: a log that an older version made
 # does not have that column.
@@ -49,17 +49,13 @@ class ExpectedSchema:
     """The revisions that came with this image, read once from migrations/versions."""
 
     def __init__(self) -> None:
+        self._unreadable: str | None = None
         if steps := steps_of_files("migrations/versions"):
             self._known = frozenset(steps)
             self.heads = self._known - frozenset(steps.values())
         else:
             # Branches, or another spelling: Alembic reads everything, but loading it takes a tenth of the whole start.
-            from alembic.config import Config
-            from alembic.script import ScriptDirectory
-
-            scripts = ScriptDirectory.from_config(Config("alembic.ini"))
-            self._known = frozenset(script.revision for script in scripts.walk_revisions())
-            self.heads = frozenset(scripts.get_heads())
+            self._known, self.heads, self._unreadable = _by_alembic()
 
     async def look(self, db: Runner) -> Found:
         """Ask the database in one statement where it is.
@@ -82,9 +78,15 @@ class ExpectedSchema:
                 return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
             return Found("unreachable", "The database does not answer.")
         found = frozenset(row["version_num"] for row in rows)
+        if self._unreadable:
+            return Found("unreadable", f"It is not known which revision this image expects: {self._unreadable}.", found)
         if found == self.heads:
             return Found("ready", "The database is at the revision that this image expects.", found)
         at, want = _names(found), _names(self.heads)
+        if self.heads < found <= self._known:
+            # All that are no head are below one. The schema is the expected one; the next migration stops at the row.
+            below = _names(found - self.heads)
+            return Found("ready", f"The database is at {want}; alembic_version holds a row too many: {below}.", found)
         if found - self._known:
             if rows[0]["compatible"] and found <= set(rows[0]["revisions"]):
                 detail = f"The database is at {at}, by steps that this image can work with; it was made for {want}."
@@ -114,3 +116,19 @@ class ExpectedSchema:
 
 def _names(revisions: frozenset[str]) -> str:
     return ", ".join(sorted(revisions)) or "no revision at all"
+
+
+def _by_alembic() -> tuple[frozenset[str], frozenset[str], str | None]:
+    """Return all revisions, the heads, and what is wrong with the files (then there are none)."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    from services.migrate import files
+
+    scripts = ScriptDirectory.from_config(Config("alembic.ini"))
+    try:
+        files.strict()
+        return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads()), None
+    except Exception as error:  # files of the authors' own run here
+        explained = files.explained(error, lambda: scripts)
+        return frozenset(), frozenset(), str(explained or error)

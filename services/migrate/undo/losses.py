@@ -17,6 +17,7 @@ from services.api.settings import MigrateSettings
 from services.migrate import log
 from services.migrate.exits import WOULD_LOSE_DATA
 from services.migrate.lock import migration_lock
+from services.migrate.rows_of_version import refuse_surplus
 from services.migrate.steps import TIMEOUTS, Steps, timeouts
 from services.migrate.undo.down import Unforeseen, down
 from services.migrate.undo.saving import KINDS, Item
@@ -67,7 +68,9 @@ def preview(config: Config, settings: MigrateSettings, target: str) -> list[Losi
         with engine.connect() as connection, steps.watched(connection):
             environment.configure(connection=connection, steps=steps)
             ctx = environment.get_context()
-            left = [*script._downgrade_revs(target, ctx.get_current_heads())]  # type: ignore[arg-type]
+            current = ctx.get_current_heads()
+            refuse_surplus(script, current)
+            left = [*script._downgrade_revs(target, current)]  # type: ignore[arg-type]
             with Operations.context(ctx):
                 for step in left:
                     assert isinstance(step, RevisionStep)

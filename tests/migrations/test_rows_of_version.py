@@ -1,0 +1,100 @@
+"""alembic_version with a row too many, and a step down from a merge: what it is, and what to do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.databases import PROJECT, alembic_process, migrate, owner_environment, query, scratch_database
+from tests.migrations.staircase import HEAD, V1, V8, catalogue, plant, revision
+
+DRIFT = 9
+REFUSED = 255
+FACTS = {"project": "tangga", "tag": "v1", "services": [], "backups": [], "operations": []}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["upgrade head", "current", "downgrade -1", "check", "revision -m x", "drift", "plan", "losses", "lint --pending"],
+)
+@pytest.mark.parametrize("below", [V1, V8])
+def test_a_row_below_another_is_explained(at_head: str, project: Path, command: str, below: str) -> None:
+    with scratch_database(at_head) as database:
+        query(database, "INSERT INTO alembic_version VALUES (%s)", below)
+        before = catalogue(database)
+        finished = alembic_process(database, *command.split(), project=project)
+        assert finished.returncode == DRIFT, finished.stderr
+        assert f"alembic_version has a row too many: {below} is below {HEAD}" in finished.stderr
+        statement = f"DELETE FROM alembic_version WHERE version_num IN ('{below}')"
+        assert statement in finished.stderr
+        assert catalogue(database) == before
+        # The remedy works.
+        query(database, statement)
+        assert alembic_process(database, "upgrade", "head", project=project).returncode == 0
+
+
+def test_the_pages_are_made_all_the_same(at_head: str) -> None:
+    with scratch_database(at_head) as database:
+        query(database, "INSERT INTO alembic_version VALUES (%s)", V1)
+        log = alembic_process(database, "log")
+        assert (log.returncode, f"a row too many: {V1} is below {HEAD}" in log.stdout) == (0, True), log.stderr
+        [trouble, *_] = _status(database)["troubles"]
+        assert f"a row too many: {V1} is below {HEAD}" in trouble
+        assert "DELETE FROM alembic_version" in trouble
+
+
+def test_the_page_of_the_stack_is_made_with_files_that_cannot_be_loaded(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass pass")
+    [trouble, *_] = _status(at_head, project)["troubles"]
+    assert "planted_0000000000a1.py cannot be loaded: invalid syntax" in trouble
+
+
+def _status(database: str, project: Path = PROJECT) -> dict[str, list[str]]:
+    finished = subprocess.run(
+        [sys.executable, project / "services/migrate/bin/alembic", "status", "--json"],
+        cwd=project, env=owner_environment(database) | _environment(), input=json.dumps(FACTS),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    page: dict[str, list[str]] = json.loads(finished.stdout)
+    return page
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {name: value for name, value in os.environ.items() if name not in ("DB_NAME", "DB_USERNAME", "DB_PASS")}
+
+
+def _merged(project: Path) -> str:
+    plant(project, "0000000000a1", "pass")
+    plant(project, "0000000000b1", "pass")
+    file = plant(project, "0000000000c1", "pass", after="0000000000a1")
+    file.write_text(file.read_text().replace("'0000000000a1'", "('0000000000a1', '0000000000b1')"))
+    return "0000000000c1"
+
+
+@pytest.mark.parametrize("command", ["downgrade -1", "losses", "downgrade -2"])
+def test_a_step_down_from_a_merge_names_the_two_to_choose_from(at_head: str, project: Path, command: str) -> None:
+    merge = _merged(project)
+    with scratch_database(at_head) as database:
+        migrate(database, "upgrade", "head", project=project)
+        finished = alembic_process(database, *command.split(), project=project)
+        assert finished.returncode == REFUSED, finished.stderr
+        assert f"{merge} (planted {merge}) is a merge of 0000000000a1 (planted 0000000000a1) and " in finished.stderr
+        assert "make downgrade to=0000000000a1, or make downgrade to=0000000000b1" in finished.stderr
+        assert revision(database) == merge
+        # The remedy works, and does what it says.
+        migrate(database, "downgrade", "0000000000b1", project=project)
+        rows = query(database, "SELECT version_num FROM alembic_version ORDER BY 1")
+        assert rows == [("0000000000a1",), ("0000000000b1",)]
+
+
+def test_a_step_up_into_two_branches_names_them(at_head: str, project: Path) -> None:
+    plant(project, "0000000000a1", "pass")
+    plant(project, "0000000000b1", "pass")
+    finished = alembic_process(at_head, "upgrade", "+1", project=project)
+    assert finished.returncode == REFUSED
+    assert "make upgrade to=0000000000a1, or make upgrade to=0000000000b1" in finished.stderr
