@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import msg
 from sqlalchemy import text
 
-from services.migrate import bookkeeping
+from services.migrate import bookkeeping, comparison
 from services.migrate.exits import BEHIND, DRIFT, Stop
 from services.migrate.history import applied_below
 
@@ -99,4 +99,5 @@ def check_revision(
         return
     if all(directive.upgrade_ops is None or directive.upgrade_ops.is_empty() for directive in directives):
         directives.clear()
-        msg("Models and database agree: no file was written.")
+        msg("Alembic finds no difference between models and database, so no file was written.")
+        msg(f"It does not compare {comparison.NOT_BY_ALEMBIC}: make check does, then write the step by hand.")

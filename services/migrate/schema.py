@@ -77,7 +77,7 @@ def objects(lines: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind, schema, name, body in entries(lines):
         prefix = "" if schema in ("public", "-") else f"{schema}."
-        key = f"{_KINDS.get(kind, kind.lower())} {prefix}{_readable(kind, name, body)}"
+        key = f"{_KINDS.get(kind, kind.lower())} {prefix}{_readable(kind, name, body, schema)}"
         if kind == "TABLE":
             found |= _table(f"{prefix}{name}", body)
         elif kind.endswith("CONSTRAINT"):
@@ -126,13 +126,15 @@ def _is_part_of(name: str, others: Iterable[str]) -> bool:
     return False
 
 
-def _readable(kind: str, name: str, body: str) -> str:
+def _readable(kind: str, name: str, body: str, schema: str) -> str:
     if kind in _OF_A_TABLE:
         return name.replace(" ", ".", 1)
     if kind in ("ACL", "COMMENT"):
         return re.sub(r"^[A-Z ]+ ", lambda match: match[0].lower(), name)
-    if kind == "INDEX" and (on := re.search(rf" ON (?:ONLY )?({_IDENTIFIER}) USING ", body)):
-        return f"{on[1].removeprefix('public.')}.{name}"
+    if kind == "INDEX" and (on := re.search(rf" ON (?:ONLY )?({_IDENTIFIER}++) USING ", body)):
+        # The table is named as the headers name one: its schema stands before it, and nothing is quoted.
+        table = re.sub(rf'^("?){re.escape(schema)}\1\.', "", on[1]).strip('"')
+        return f"{table}.{name}"
     return name
 
 

@@ -63,8 +63,33 @@ def test_a_new_step_runs_up_and_down_as_it_is(at_head: str, project: Path) -> No
 def test_autogenerate_without_a_difference_writes_no_file_and_says_so(at_head: str, project: Path) -> None:
     finished = alembic_process(at_head, "revision", "--autogenerate", "-m", "nothing", project=project)
     assert finished.returncode == 0, finished.stderr
+    # Alembic does not look at everything, and what it has not looked at does not agree.
     assert "no file was written" in finished.stdout
+    assert "does not compare the conditions of CHECKs" in finished.stdout
+    assert "make check does" in finished.stdout
+    assert "agree" not in finished.stdout
     assert _new_files(project) == []
+
+
+def test_autogenerate_and_check_see_a_new_check_alike(at_head: str, project: Path) -> None:
+    edit(
+        project / "services/api/db/models.py",
+        '    __tablename__ = "posts"\n',
+        '    __tablename__ = "posts"\n    __table_args__ = (CheckConstraint("umur >= 0", name="umur_positive"),)\n',
+    )
+    edit(project / "services/api/db/models.py", "from sqlalchemy import ", "from sqlalchemy import CheckConstraint, ")
+    line = "posts.ck_posts_umur_positive: in the models, not in the schema"
+    drift = alembic_process(at_head, "drift", project=project)
+    assert (drift.returncode, line in drift.stdout) == (9, True), drift.stderr
+    finished = alembic_process(at_head, "revision", "--autogenerate", "-m", "v10 umur", project=project)
+    assert finished.returncode == 0, finished.stderr
+    [file] = _new_files(project)
+    assert "ck_posts_umur_positive" in file.read_text()
+    with scratch_database(at_head) as database:
+        assert alembic_process(database, "upgrade", "head", project=project).returncode == 0
+        assert alembic_process(database, "check", project=project).returncode == 0
+        assert alembic_process(database, "drift", project=project).stdout.startswith("no drift: ")
+        migrate(database, "downgrade", "-1", project=project)
 
 
 def test_autogenerate_writes_what_the_models_changed(at_head: str, project: Path) -> None:
