@@ -58,6 +58,7 @@ def remedy(text: str) -> str | None:
 
 def of_program(stderr: list[str]) -> str:
     """Return the cause in what a client of PostgreSQL printed: its first error, with DETAIL and HINT."""
+    stderr = [line for line in stderr if line.strip()]
     errors = [number for number, line in enumerate(stderr) if re.search(r"\b(error|fatal):", line, re.IGNORECASE)]
     if not errors:
         return _short(stderr[-1]) if stderr else "it printed no cause"

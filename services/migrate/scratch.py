@@ -15,7 +15,12 @@ from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import ScratchSettings
+from services.migrate import causes
+from services.migrate.exits import SCRATCH_FAILED, Stop
 from services.migrate.runs import applied
+
+# Begins the line after which a program that failed says why; no dump has such a line.
+_FAILED = "\x03failed: "
 
 
 class Scratch:
@@ -60,7 +65,7 @@ class Scratch:
         with self.database() as engine:
             command = f"{self._pg_dump_live()} | psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --username "
             command += f"{shlex.quote(self._settings.scratch_username)} --dbname {engine.url.database} >/dev/null"
-            self._program(f"set -o pipefail; {command}")
+            self._program(f"set -o pipefail; {command}", "the live schema could not be copied to the scratch server")
             live = create_engine(self._settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
             with live.connect() as source, engine.begin() as copy:
                 for revision in applied(source):
@@ -70,17 +75,19 @@ class Scratch:
     def dump(self, engine: Engine) -> list[str]:
         """Return pg_dump's schema of a scratch database, as lines."""
         user, database = shlex.quote(self._settings.scratch_username), engine.url.database
-        return self._program(f"pg_dump --schema-only --username {user} --dbname {database}")
+        command = f"pg_dump --schema-only --username {user} --dbname {database}"
+        return self._program(command, "the schema of a scratch database could not be read")
 
     def dump_rows(self, engine: Engine, without: Iterable[str] = ()) -> list[str]:
         """Return pg_dump's INSERT statements of a scratch database, as lines, without some tables."""
         user, database = shlex.quote(self._settings.scratch_username), engine.url.database
         excluded = " ".join(f"--exclude-table={shlex.quote(name)}" for name in without)
-        return self._program(f"pg_dump --data-only --column-inserts {excluded} --username {user} --dbname {database}")
+        command = f"pg_dump --data-only --column-inserts {excluded} --username {user} --dbname {database}"
+        return self._program(command, "the rows of a scratch database could not be read")
 
     def dump_live(self) -> list[str]:
         """Return pg_dump's schema of the live database, as lines."""
-        return self._program(self._pg_dump_live())
+        return self._program(self._pg_dump_live(), "the schema of the live database could not be read")
 
     def _pg_dump_live(self) -> str:
         at = self._settings
@@ -95,16 +102,30 @@ class Scratch:
         with self._server.connect() as server:
             server.execute(text(statement))
 
-    def _program(self, command: str) -> list[str]:
-        """Run a command on the server's machine and return the lines that it prints; raises DBAPIError if it fails."""
+    def _program(self, command: str, otherwise: str) -> list[str]:
+        """Run a command on the server's machine and return the lines that it prints.
+
+        Raises Stop if it fails: `otherwise`, and the cause that it printed.
+        """
+        # The server would say of it only that it failed, so it always ends well, and says how it went itself.
+        script = (
+            f"exec 3>&1; said=$({{ {command}; }} 2>&1 >&3 3>&-) && exit 0; status=$?; "
+            f'printf \'\\n{_FAILED}%s\\n%s\\n\' "$status" "$(tail -n 50 <<<"$said")"'
+        )
         with self._server.connect() as server:
             server.execute(text("DROP TABLE IF EXISTS pg_temp.output"))
             server.execute(text("CREATE TEMPORARY TABLE output (n bigint GENERATED ALWAYS AS IDENTITY, line text)"))
             # CSV whose delimiter and quote occur in no text: a line is a value, as it is.
             copy = "COPY output (line) FROM PROGRAM {} WITH (FORMAT csv, DELIMITER e'\\x01', QUOTE e'\\x02')"
-            literal = "'" + f"exec bash -c {shlex.quote(command)}".replace("'", "''") + "'"
+            literal = "'" + f"exec bash -c {shlex.quote(script)}".replace("'", "''") + "'"
             server.exec_driver_sql(copy.format(literal).replace("%", "%%"))
-            return [line or "" for line in server.scalars(text("SELECT line FROM output ORDER BY n"))]
+            lines = [line or "" for line in server.scalars(text("SELECT line FROM output ORDER BY n"))]
+        failed = next((number for number, line in enumerate(lines) if line.startswith(_FAILED)), None)
+        if failed is not None:
+            cause = causes.of_program(lines[failed + 1 :])
+            do = causes.remedy(cause) or "mend what it names; nothing was changed in the live database"
+            raise Stop(f"{otherwise}: {cause}", do, SCRATCH_FAILED)
+        return lines
 
 
 def _quoted(name: str) -> str:

@@ -107,7 +107,7 @@ def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(at_head: str, pr
     ("constraint", "said"),
     [
         ("op.create_unique_constraint('uq_nama', 'posts', ['nama'])", "DETAIL: Key (nama)=(…)"),
-        ("op.create_check_constraint('ck_umur', 'posts', 'umur > 99')", 'check constraint "ck_umur"'),
+        ("op.create_check_constraint('ck_umur', 'posts', 'umur > 99')", 'check constraint "ck_posts_ck_umur"'),
         ("op.execute(\"INSERT INTO users (email, password) VALUES ('ani@x.org', NULL)\")", "Failing row contains (…)."),
         ("op.execute(\"INSERT INTO users (email, password) VALUES ('secret@x.org', 'x')\")", "Key (email)=(…)"),
         ("op.execute('UPDATE posts SET owner_id = 4711')", "DETAIL: Key (owner_id)=(…)"),
