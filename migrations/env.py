@@ -72,7 +72,7 @@ if "runs" in context.config.attributes:  # a program with a connection of its ow
 else:
     log.to_stderr()
     with reported_failures(settings):
-        files.strict(context.script.versions)
+        files.strict(*context.script._version_locations)
         authoring.require_writable(context.config, context.script)
         if context.is_offline_mode():
             run_offline(settings)

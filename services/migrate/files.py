@@ -20,22 +20,23 @@ _TWICE = "is present more than once"
 _SHOWN = 6
 
 
-def strict(folder: str | Path = FOLDER) -> None:
+def strict(*folders: str | Path) -> None:
     """Make Alembic's warning of an id that is there twice an error; refuse a folder that cannot be read.
 
     Alembic takes that one for an empty folder. Raises Stop.
     """
     warnings.filterwarnings("error", f"Revision .* {_TWICE}", UserWarning)
-    try:
-        any(Path(folder).iterdir())
-    except FileNotFoundError:
-        pass  # no step yet
-    except OSError as error:
-        raise Stop(
-            f"the folder {FOLDER} cannot be read: {error.strerror}",
-            "let everybody read it (chmod -R a+rX migrations), then build the image again: make up",
-            REVISION_FILES,
-        ) from error
+    for folder in folders or (FOLDER,):
+        try:
+            any(Path(folder).iterdir())
+        except FileNotFoundError:
+            pass  # no step yet
+        except OSError as error:
+            raise Stop(
+                f"the folder {FOLDER} cannot be read: {error.strerror}",
+                "let everybody read it (chmod -R a+rX migrations), then build the image again: make up",
+                REVISION_FILES,
+            ) from error
 
 
 def explained(error: BaseException, load: Callable[[], ScriptDirectory]) -> Stop | None:
