@@ -29,6 +29,9 @@ AUTHORIZATIONS: dict[str, Callable[[TestClient], str]] = {
     "no token": lambda _: "Bearer",
     "nonsense": lambda _: "Bearer nonsense",
     "expired": lambda client: f"Bearer {jwt.encode(EXPIRED, _key(client), 'HS256')}",
+    "an id that no user can have": lambda client: (
+        f"Bearer {jwt.encode(VALID | {'sub': str(2**31)}, _key(client), 'HS256')}"
+    ),
     "another key": lambda client: f"Bearer {jwt.encode(VALID, _key(client)[::-1], 'HS256')}",
     "no signature": lambda _: f"Bearer {jwt.encode(VALID, '', 'none')}",
 }

@@ -14,6 +14,22 @@ KEY = "a key for tests that is long enough"
 PREVIOUS = "the key for tests before that one"
 SETTINGS = Settings.model_construct(token_minutes=5, token_key=SecretStr(KEY), token_key_previous=SecretStr(PREVIOUS))
 SOON = datetime.now(UTC) + timedelta(minutes=5)
+# Ids that no row can have, and ways to write 42 that make_token does not.
+NOBODYS = [
+    "2147483648",
+    "99999999999999999999",
+    "9" * 5000,
+    "0",
+    "-1",
+    "-42",
+    " 42",
+    "42\n",
+    "+42",
+    "042",
+    "4_2",
+    "\uff14\uff12",
+    "٤٢",
+]
 
 
 def _request(authorization: str | None) -> Request:
@@ -40,6 +56,10 @@ def test_a_token_expires_after_the_minutes_that_are_set() -> None:
 
 def test_tokens_signed_by_hand_as_the_other_tests_do_are_accepted() -> None:
     assert bearer_user_id(_request(_bearer({"sub": "42", "exp": SOON}))) == 42
+
+
+def test_the_largest_id_is_somebodys() -> None:
+    assert bearer_user_id(_request(_bearer({"sub": "2147483647", "exp": SOON}))) == 2**31 - 1
 
 
 def test_the_previous_key_is_believed_and_does_not_sign() -> None:
@@ -72,6 +92,7 @@ def test_the_previous_key_is_believed_and_does_not_sign() -> None:
         _bearer({"sub": "", "exp": SOON}),
         _bearer({"sub": "somebody", "exp": SOON}),
         _bearer({"sub": "4.2", "exp": SOON}),
+        *(_bearer({"sub": sub, "exp": SOON}) for sub in NOBODYS),
         _bearer({"sub": "42", "exp": "soon"}),
         _bearer({"sub": "42", "exp": SOON, "nbf": SOON}),
     ],

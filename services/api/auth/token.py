@@ -7,6 +7,7 @@ import jwt
 from fastapi import Request
 from fastapi.routing import APIRoute
 
+from services.api.fields import LARGEST_INTEGER
 from services.api.problem import Problem
 from services.api.settings import Settings
 
@@ -27,7 +28,11 @@ def bearer_user_id(request: Request) -> int:
     if scheme.lower() != "bearer":
         raise Problem.unauthorized()
     try:
-        user_id = int(_claims(token.strip(), settings)["sub"])
+        claimed = _claims(token.strip(), settings)["sub"]
+        user_id = int(claimed)
+        # As make_token writes it: int() takes " 1" and other scripts' digits, and the column has 32 bits.
+        if str(user_id) != claimed or not 1 <= user_id <= LARGEST_INTEGER:
+            raise Problem.unauthorized()
     except (jwt.InvalidTokenError, ValueError):
         raise Problem.unauthorized() from None
     request.state.user_id = user_id  # for the log
