@@ -1,6 +1,7 @@
 """Field types that more than one schema uses."""
 
 from typing import Annotated
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, validate_email
 from pydantic.config import JsonDict
@@ -14,16 +15,19 @@ def _no_nul(text: str) -> str:
     return text
 
 
-def _address_alone(value: object) -> object:
-    # EmailStr would take "Ani <ani@example.com>" and drop the name.
-    if isinstance(value, str) and "<" in value:
+def spelled_out(text: str) -> str:
+    """Return the address in lower case, its domain as people read it; raises ValueError for what is no address.
+
+    As EmailStr does it; but that loads email_validator (20 ms) with the module, and this when somebody registers.
+    """
+    if "<" in text:  # "Ani <ani@example.com>": it would drop the name
         raise ValueError("must be the address alone, without a name")
-    return value
-
-
-def _address(text: str) -> str:
-    # As EmailStr does it; but that loads email_validator (20 ms) with the module, and this when somebody registers.
     return validate_email(text)[1].lower()
+
+
+def _normal_form(text: str) -> str:
+    # Full-width letters, ligatures and the like become plain ones. What is lower case may have another normal form.
+    return normalize("NFKC", spelled_out(normalize("NFKC", text)))
 
 
 def _whole_number(value: object) -> object:
@@ -42,8 +46,7 @@ OptionalText = Annotated[str, Field(max_length=1000, json_schema_extra=WITHOUT_N
 Email = Annotated[
     str,
     Field(max_length=320),
-    BeforeValidator(_address_alone),
-    AfterValidator(_address),
+    AfterValidator(_normal_form),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 320}),
 ]
 # Columns are 32 bits wide: what does not fit is refused here, not by the database.

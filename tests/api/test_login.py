@@ -24,7 +24,16 @@ def registered(owner: Connection, ani: Person) -> Person:
     return ani
 
 
-@pytest.mark.parametrize("username", ["ani@example.com", "Ani@EXAMPLE.com"])
+@pytest.mark.parametrize(
+    "username",
+    [
+        "ani@example.com",
+        "Ani@EXAMPLE.com",
+        "\uff41\uff4e\uff49@example.com",
+        "ani@\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com",
+        "ani\uff20example.com",
+    ],
+)
 def test_logging_in_gives_a_token_that_works(client: TestClient, registered: Person, username: str) -> None:
     response = client.post("/login", data={"username": username, "password": PASSWORD})
     assert response.status_code == 200
@@ -35,6 +44,17 @@ def test_logging_in_gives_a_token_that_works(client: TestClient, registered: Per
 
 
 @pytest.mark.parametrize(
+def test_who_registered_before_addresses_had_a_normal_form_logs_in_as_then(
+    client: TestClient, person: Callable[[str], Person], owner: Connection
+) -> None:
+    before, ani = person("\uff41\uff4e\uff49@example.com"), person("ani@example.com")
+    run(owner, "UPDATE users SET password = %s", HASH)
+    for username, expected in ((before.email, before), (ani.email, ani), ("\uff21\uff2e\uff29@EXAMPLE.com", before)):
+        token = client.post("/login", data={"username": username, "password": PASSWORD}).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.post("/posts", json=POST, headers=headers).json()["owner_id"] == expected.id
+
+
     ("username", "password"),
     [
         ("ani@example.com", "wrong horse"),

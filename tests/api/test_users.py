@@ -23,7 +23,16 @@ def test_registering_answers_with_the_user_and_without_the_password(client: Test
     assert client.get(f"/users/{user['id']}").json() == user
 
 
-@pytest.mark.parametrize("email", ["ani@example.com", "ANI@example.com", "Ani@Example.COM"])
+@pytest.mark.parametrize(
+    "email",
+    [
+        "ani@example.com",
+        "ANI@example.com",
+        "Ani@Example.COM",
+        "\uff41\uff4e\uff49@example.com",
+        "ani@\uff45\uff58\uff41\uff4d\uff50\uff4c\uff45.com",
+    ],
+)
 def test_a_taken_address_is_409_in_any_case(client: TestClient, ani: Person, email: str) -> None:
     assert_problem(client.post("/users", json=ANI | {"email": email}), 409, "already registered")
     assert client.post("/users", json=ANI | {"email": f"other-{ani.email}"}).status_code == 201

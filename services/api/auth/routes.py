@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import OAuth2PasswordRequestForm
-from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import bindparam, select
+from pydantic import TypeAdapter
+from sqlalchemy import bindparam, literal_column, select
 
 from services.api.auth import attempts
 from services.api.auth.attempts import Attempt
@@ -15,23 +15,33 @@ from services.api.auth.token import make_token
 from services.api.db.models import User
 from services.api.db.statement import Statement
 from services.api.deps import Hashing, database
-from services.api.fields import Email
+from services.api.fields import Email, spelled_out
 from services.api.problem import Problem
 from services.api.settings import Settings
 
 router = APIRouter(tags=["log-in"])
 
-_by_email = Statement(select(User.id, User.password).where(User.email == bindparam("email")))
+# Whoever registered before addresses had a normal form is found by the spelling of then.
+_by_email = Statement(
+    select(User.id, User.password)
+    .where(User.email.in_([bindparam("email"), bindparam("as_before")]))
+    .order_by((User.email == bindparam("as_before")).desc())
+    .limit(literal_column("1"))
+)
 
 _email: TypeAdapter[str] = TypeAdapter(Email)
 
 
-def _as_registered(username: str) -> str | None:
-    """Spell the address as registration did; None, which no row equals, for what it would have refused."""
+def _as_registered(username: str) -> tuple[str, str] | tuple[None, None]:
+    """Spell the address as registration does, and as it did before; None, which no row equals, for what it refuses."""
     try:
-        return _email.validate_python(username)
-    except ValidationError:
-        return None
+        email = _email.validate_python(username)
+    except ValueError:
+        return None, None
+    try:
+        return email, spelled_out(username)
+    except ValueError:  # then, it was no address
+        return email, email
 
 
 @router.post(
@@ -48,11 +58,11 @@ async def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], hashing:
     """
     settings: Settings = request.app.state.settings
     db = database(request)
-    email = _as_registered(form.username)
+    email, as_before = _as_registered(form.username)
     # What is no address counts as one account, which nobody has.
     attempt = Attempt.of(email or "", request.client.host if request.client else "", settings)
     await attempts.require_allowed(db, attempt, settings)
-    user = await db.row(_by_email, email=email)
+    user = await db.row(_by_email, email=email, as_before=as_before)
     # No connection is held while the password waits for its turn.
     if not await hashing.run(password_matches, form.password, user["password"] if user else None) or user is None:
         await attempts.count_failure(db, attempt, settings)
