@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import OAuth2PasswordBearer
 
-from services.api.auth import password
+from services.api.auth import hashing
 from services.api.auth.token import bearer_user_id
 from services.api.db.database import Database
 from services.api.fields import RowId
@@ -20,8 +20,8 @@ def database(request: Request) -> Database:
     return found
 
 
-async def _hashing(request: Request) -> password.Hashing:
-    found: password.Hashing = request.app.state.hashing
+async def _hashing(request: Request) -> hashing.Hashing:
+    found: hashing.Hashing = request.app.state.hashing
     return found
 
 
@@ -30,6 +30,6 @@ async def _current_user_id(request: Request, _token: Annotated[str | None, Secur
 
 
 # All are `async def`: no thread hop.
-Hashing = Annotated[password.Hashing, Depends(_hashing)]
+Hashing = Annotated[hashing.Hashing, Depends(_hashing)]
 CurrentUserId = Annotated[int, Depends(_current_user_id)]
 Id = Annotated[RowId, Path()]

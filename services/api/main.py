@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from services.api.auth.password import Hashing
+from services.api.auth.hashing import Hashing
 from services.api.auth.routes import router as log_in
 from services.api.db.database import Database
 from services.api.docs.routes import router as docs
@@ -29,7 +29,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings = Settings.load()
     app.state.settings = settings
     app.state.database = Database(settings)
-    app.state.hashing = Hashing(settings.hash_threads, settings.hash_queue)
+    # Refusals that are held back take places of MAX_IN_FLIGHT: a quarter of them at most.
+    app.state.hashing = Hashing(settings.hash_threads, settings.hash_queue, settings.max_in_flight // 4)
     app.state.expected_schema = ExpectedSchema()
     async with Observer(settings, app.state.database) as app.state.observer:
         yield

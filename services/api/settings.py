@@ -196,7 +196,11 @@ class Settings(DatabaseSettings):
     login_attempts_per_account: Annotated[int, Field(ge=1)] = 100
     login_attempts_per_address: Annotated[int, Field(ge=1)] = 100
     login_attempts_window: Annotated[int, Field(ge=1, le=24 * 3600)] = 900
-    # Passwords hashed at the same time in one worker, each with 64 MiB, and how many more may wait for it.
+    # Registrations of one address in one window of so many seconds.
+    registrations_per_address: Annotated[int, Field(ge=1)] = 50
+    registrations_window: Annotated[int, Field(ge=1, le=24 * 3600)] = 300
+    # Passwords hashed at the same time in one worker, each with 64 MiB; and how many log-ins may wait for it, and as
+    # many registrations.
     hash_threads: Annotated[int, Field(ge=1, le=16)] = 1
     hash_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
     # How long an answer is kept for a request that comes again with its Idempotency-Key.

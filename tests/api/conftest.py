@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from psycopg2.extensions import connection as Connection
 
-from services.api.auth import password
+from services.api.auth import hashing, password
 from services.api.auth.token import make_token
 from tests.api.support import POST, QUICK, Person, serving
 from tests.databases import connect, migrate, run, scratch_database
@@ -49,8 +49,9 @@ def _empty_tables(owner: Connection) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_hashes() -> Iterator[None]:
-    """Hash with argon2's smallest parameters; the unit tier has the real ones."""
-    with mock.patch.multiple(password, _hasher=QUICK, _nobody=QUICK.hash("nobody has this password")):
+    """Hash with argon2's smallest parameters, and hold no refusal back; the unit tier has the real ones."""
+    quick = mock.patch.multiple(password, _hasher=QUICK, _nobody=QUICK.hash("nobody has this password"))
+    with quick, mock.patch.object(hashing, "_HOLD_SECONDS", 0):
         yield
 
 

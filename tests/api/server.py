@@ -1,5 +1,6 @@
 """A real gunicorn with its workers, as a container runs it, and what it logs."""
 
+import http.client
 import json
 import os
 import re
@@ -7,8 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,18 @@ class Server:
         with httpx2.Client(timeout=60) as client:
             return client.request(method, self.url + path)
 
+    def connect(self) -> socket.socket:
+        """Open a connection to be used by hand."""
+        return socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), 60)
+
+    def send(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Send bytes as they are; return status, headers (names in lower case) and body of the answer."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            with closing(http.client.HTTPResponse(connection)) as answer:
+                answer.begin()
+                return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
     def lines(self, event: str) -> list[Fields]:
         """Return the log lines of one event. Whatever is no JSON object fails the test."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -54,7 +67,14 @@ class Server:
 
 
 @contextmanager
-def gunicorn(database: str, log: Path, workers: int = 2, **environment: str) -> Iterator[Server]:
+def gunicorn(
+    database: str,
+    log: Path,
+    workers: int = 2,
+    app: str = "services.api.main:app",
+    options: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Server]:
     """Start gunicorn on a free port; on the way out, check that it ends by itself and leaves nothing behind."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -62,7 +82,7 @@ def gunicorn(database: str, log: Path, workers: int = 2, **environment: str) -> 
     settings = {"DB_NAME": database, "WEB_CONCURRENCY": str(workers), "LOG_FORMAT": "json", **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *command, "services.api.main:app"],
+            [sys.executable, *command, *options, app],
             cwd=PROJECT,
             env=os.environ | settings,
             stdout=output,

@@ -121,6 +121,16 @@ def test_one_address_may_not_try_many_accounts(limited: TestClient) -> None:
     assert _log_in(_from("198.51.100.2", limited), PASSWORD).status_code == 200
 
 
+def test_an_address_that_tries_many_accounts_shuts_nobody_out_who_has_logged_in_there(limited: TestClient) -> None:
+    office = _from("198.51.100.1", limited)
+    assert _log_in(office, PASSWORD).status_code == 200
+    assert [_guess(office, 1, f"user{n}@example.com")[0] for n in range(14)] == [401] * 12 + [429] * 2
+    assert _log_in(office, PASSWORD, "budi@example.com").status_code == 429
+    assert _log_in(office, PASSWORD).status_code == 200
+    # There, too, guessing has its limit.
+    assert _guess(office, 4) == [401] * 3 + [429]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -70,6 +70,8 @@ def test_a_missing_setting_ends_the_program_and_names_itself(
         ("TOKEN_KEY_PREVIOUS", "9" * 64),
         ("LOGIN_ATTEMPTS", "0"),
         ("LOGIN_ATTEMPTS_WINDOW", "0"),
+        ("REGISTRATIONS_PER_ADDRESS", "0"),
+        ("REGISTRATIONS_WINDOW", "0"),
         ("HASH_THREADS", "0"),
         ("HASH_QUEUE", "-1"),
         ("IDEMPOTENCY_HOURS", "0"),

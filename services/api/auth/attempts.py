@@ -2,16 +2,21 @@
 
 Failures are counted per account and address together (a low limit), per account (higher) and per address. A window
 begins with the first failure and ends by itself: nothing that happens while it is full makes it longer. An attacker
-with many addresses can fill an account's window, but not for an address that has logged in there before.
+with many addresses can fill an account's window, and one with many accounts an address's, but neither for an account
+and an address that have logged in together before.
 
 What is counted are verdicts, not arrivals: the right password is refused too once the window is full, so many guesses
 at the same time learn no more than guesses one after another; and a success costs nobody anything.
+
+Registrations of an address are counted in the same table. There arrivals count: each of them costs a hash.
 """
 
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+
+from fastapi import Request
 
 from services.api.db.connection import Runner
 from services.api.db.statement import Row, Statement
@@ -50,16 +55,33 @@ _count = Statement(f"""
     UNION ALL SELECT key, failures, seconds FROM wider
     UNION ALL ({_FOUND} WHERE key = :known AND expires_at > now())
 """)  # noqa: S608 - nothing but constants is put together
+# Nothing is written once the window is full: what is refused costs a read.
+_register = Statement(
+    f"""
+    WITH full_window AS ({_FOUND} WHERE key = :key AND expires_at > now() AND failures >= :limit),
+    arrived AS (
+        INSERT INTO login_attempts AS counted (key, failures, expires_at)
+        SELECT CAST(:key AS bytea), 1, now() + make_interval(secs => :window)
+        WHERE NOT EXISTS (SELECT FROM full_window)
+        {_COUNT}
+    )
+    SELECT failures, seconds FROM arrived UNION ALL SELECT failures + 1, seconds FROM full_window
+    """,  # noqa: S608 - nothing but constants is put together
+    harmless=True,
+)
 _remember = Statement("""
     INSERT INTO login_attempts (key, failures, expires_at) VALUES (:known, 0, now() + make_interval(secs => :window))
     ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at
 """)
 # More than one failure adds, so the table does not outgrow one window. It waits for nobody, and nobody for long for it.
-_sweep = Statement("""
+_sweep = Statement(
+    """
     DELETE FROM login_attempts WHERE key IN (
         SELECT key FROM login_attempts WHERE expires_at <= now() ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED
     )
-""")
+    """,
+    harmless=True,
+)
 
 
 @dataclass(frozen=True)
@@ -75,19 +97,22 @@ class Attempt:
     def of(cls, email: str, client: str, settings: Settings) -> "Attempt":
         """Build the keys for the e-mail as registered, and the client's address."""
         address = _network(client)
-
-        def key(*parts: str) -> bytes:
-            message = "\0".join(parts).encode(errors="surrogatepass")
-            return hmac.digest(settings.token_keys()[0].encode(), message, "sha256")[:16]
-
         return cls(
-            key("pair", email, address), key("account", email), key("address", address), key("known", email, address)
+            _key(settings, "pair", email, address),
+            _key(settings, "account", email),
+            _key(settings, "address", address),
+            _key(settings, "known", email, address),
         )
 
 
-async def require_allowed(db: Runner, attempt: Attempt, settings: Settings) -> None:
-    """Before the password is looked at: raises Problem 429 if a window is full."""
-    _refuse_past_limits(await _found(db, attempt), attempt, settings, more=1)
+async def require_allowed(db: Runner, attempt: Attempt, settings: Settings) -> bool:
+    """Before the password is looked at: raises Problem 429 if a window is full.
+
+    Tells whether the account has logged in from this address before.
+    """
+    rows = await _found(db, attempt)
+    _refuse_past_limits(rows, attempt, settings, more=1)
+    return attempt.known in rows
 
 
 async def count_failure(db: Runner, attempt: Attempt, settings: Settings) -> None:
@@ -110,6 +135,30 @@ async def allow_success(db: Runner, attempt: Attempt, settings: Settings) -> Non
         await db.rows(_remember, known=attempt.known, window=_DAYS_KNOWN * 86400)
 
 
+async def count_registration(db: Runner, client: str, settings: Settings) -> bytes:
+    """Before a password is hashed: count, and return the window's key; raises Problem 429 if the window is full."""
+    key = _key(settings, "registration", _network(client))
+    limit, window = settings.registrations_per_address, settings.registrations_window
+    row = await db.row(_register, key=key, limit=limit, window=window)
+    assert row
+    if row["failures"] > limit:
+        wait = {"Retry-After": str(max(1, row["seconds"]))}
+        raise Problem(429, "Too many registrations from this address. Try again later.", wait)
+    if row["failures"] == 1:  # a row more
+        await db.rows(_sweep)
+    return key
+
+
+def client_address(request: Request) -> str:
+    """Return whose attempt a request is; "" for a socket without addresses."""
+    return request.client.host if request.client else ""
+
+
+def _key(settings: Settings, *parts: str) -> bytes:
+    message = "\0".join(parts).encode(errors="surrogatepass")
+    return hmac.digest(settings.token_keys()[0].encode(), message, "sha256")[:16]
+
+
 def _network(client: str) -> str:
     """Return what one attacker has of addresses: one of IPv4; of IPv6 a whole /64."""
     try:
@@ -126,9 +175,10 @@ async def _found(db: Runner, attempt: Attempt) -> Mapping[bytes, Row]:
 
 
 def _refuse_past_limits(rows: Mapping[bytes, Row], attempt: Attempt, settings: Settings, more: int = 0) -> None:
-    limits = {attempt.pair: settings.login_attempts, attempt.address: settings.login_attempts_per_address}
+    limits = {attempt.pair: settings.login_attempts}
     if attempt.known not in rows:
         limits[attempt.account] = settings.login_attempts_per_account
+        limits[attempt.address] = settings.login_attempts_per_address
     waits = [
         rows[key]["seconds"] for key, limit in limits.items() if key in rows and rows[key]["failures"] + more > limit
     ]

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import bindparam, literal_column, select
 
 from services.api.auth import attempts
-from services.api.auth.attempts import Attempt
+from services.api.auth.attempts import Attempt, client_address
 from services.api.auth.password import password_matches
 from services.api.auth.schemas import TokenOut
 from services.api.auth.token import make_token
@@ -56,15 +56,21 @@ async def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()], hashing:
 
     Failed attempts are limited per account and client address; past the limit, the right password is refused too.
     """
+    return await hashing.attend(request, _log_in(form, hashing, request))
+
+
+async def _log_in(form: OAuth2PasswordRequestForm, hashing: Hashing, request: Request) -> TokenOut:
     settings: Settings = request.app.state.settings
     db = database(request)
     email, as_before = _as_registered(form.username)
     # What is no address counts as one account, which nobody has.
-    attempt = Attempt.of(email or "", request.client.host if request.client else "", settings)
-    await attempts.require_allowed(db, attempt, settings)
+    attempt = Attempt.of(email or "", client_address(request), settings)
+    known = await attempts.require_allowed(db, attempt, settings)
     user = await db.row(_by_email, email=email, as_before=as_before)
-    # No connection is held while the password waits for its turn.
-    if not await hashing.run(password_matches, form.password, user["password"] if user else None) or user is None:
+    # No connection is held while the password waits for its turn. All strangers of an address have one line together.
+    line = attempt.pair if known else attempt.address
+    stored = user["password"] if user else None
+    if not await hashing.log_ins.run(line, password_matches, form.password, stored) or user is None:
         await attempts.count_failure(db, attempt, settings)
         raise Problem(401, "Unknown e-mail or wrong password.", {"WWW-Authenticate": "Bearer"})
     await attempts.allow_success(db, attempt, settings)

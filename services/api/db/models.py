@@ -46,7 +46,10 @@ class Vote(Base):
 
 
 class LoginAttempts(Base):
-    """How often logging in has failed for a key (an account, an address, or both: auth/attempts.py) in one window."""
+    """How often logging in has failed for a key (an account, an address, or both) in one window: auth/attempts.py.
+
+    Registrations of an address are counted here, too.
+    """
 
     __tablename__ = "login_attempts"
 

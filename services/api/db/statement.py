@@ -11,6 +11,7 @@ from sqlalchemy.sql.elements import CompilerElement
 
 _DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
+_WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE INTO)\b")
 _numbers = count(1)
 
 Row = dict[str, Any]
@@ -25,12 +26,14 @@ class Statement:
     Types are psycopg2's: a JSON value goes in as `psycopg2.extras.Json`, and bytes come out as a memoryview.
     """
 
-    def __init__(self, statement: CompilerElement | str) -> None:
-        """Compile; a string is SQL with `:name` for each value."""
+    def __init__(self, statement: CompilerElement | str, *, harmless: bool = False) -> None:
+        """Compile; a string is SQL with `:name` for each value. `harmless`: if it writes, it may well be done twice."""
         element = text(statement) if isinstance(statement, str) else statement
         compiled = element.compile(dialect=_DIALECT)
         binds: dict[str, BindParameter[Any]] = getattr(compiled, "binds", {})
         self.text = str(compiled)
+        # Whether it matters if it was done or not, should its answer be lost.
+        self.writes = bool(_WRITES.search(self.text)) and not harmless
         self._own = {name: bind.value for name, bind in binds.items() if not bind.required}
         names = list(dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(self.text) if match[1]))
         self._columns: list[str] = []
