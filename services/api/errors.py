@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from services.api.auth.token import bearer_user_id, needs_bearer
-from services.api.problem import INVALID, Problem, answer
+from services.api.db.connection import OutcomeUnknown
+from services.api.problem import INVALID, TOO_LONG, UNKNOWN, Problem, answer
 
 logger = logging.getLogger("tangga.api")
 
@@ -101,13 +102,19 @@ async def _on_database(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, psycopg2.Error)
     # QueryCanceled is our own statement_timeout; the database is there, but it did not finish in time.
     if isinstance(error, psycopg2.errors.QueryCanceled | psycopg2.errors.LockNotAvailable):
-        return answer(504, "The database did not answer in time.")
+        return answer(504, TOO_LONG)
     # FeatureNotSupported: in mid-transaction, a step of the schema changed the type of a column (connection.py).
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError | psycopg2.errors.FeatureNotSupported):
         about = {"reason": str(error).strip(), "request_id": request.state.request_id}
         logger.warning("database_unreachable", extra=about)
         return _unavailable()
     return await on_bug(request, error)
+
+
+async def _on_unknown(request: Request, error: Exception) -> JSONResponse:
+    logger.warning("write_outcome_unknown", extra={"reason": str(error), "request_id": request.state.request_id})
+    request.app.state.observer.metrics.count_unknown()
+    return answer(504, UNKNOWN)
 
 
 async def _on_timeout(_request: Request, _error: Exception) -> JSONResponse:
@@ -127,5 +134,6 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(psycopg2.IntegrityError, _on_integrity)
     app.add_exception_handler(psycopg2.Error, _on_database)
+    app.add_exception_handler(OutcomeUnknown, _on_unknown)
     app.add_exception_handler(TimeoutError, _on_timeout)  # of Database
     app.add_exception_handler(Exception, on_bug)

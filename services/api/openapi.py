@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from services.api.problem import INVALID, MEDIA_TYPE, UNAUTHORIZED
+from services.api.problem import INVALID, MEDIA_TYPE, TOO_LONG, UNAUTHORIZED, UNKNOWN
 
 Json = dict[str, Any]
 
@@ -22,6 +22,9 @@ Posts, their authors and votes for them. Reading is public; writing needs a toke
 
 Every error is a problem document (RFC 9457, `application/problem+json`). Bodies with unknown fields, or with values of
 another JSON type than the documented one, are refused; unknown query parameters are ignored.
+
+After 503 nothing was done: send it again when `Retry-After` seconds have passed. After 504 a write may have been done:
+look first, or send a post again with the same `Idempotency-Key`.
 """
 _TAGS = [
     {"name": "posts", "description": "Entries with a name, an age and an address. Only their owner changes them."},
@@ -100,7 +103,7 @@ _DETAILS = {
     422: INVALID,
     500: "Something went wrong on our side. It has been logged.",
     503: "The database cannot be reached right now. Try again shortly.",
-    504: "The database did not answer in time.",
+    504: TOO_LONG,
 }
 
 
@@ -169,8 +172,8 @@ def document(app: FastAPI) -> Json:
     whole = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, tags=_TAGS)
     schemas = whole["components"]["schemas"]
     for path in whole["paths"].values():
-        for operation in path.values():
-            _complete(operation, schemas)
+        for method, operation in path.items():
+            _complete(method, operation, schemas)
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Problem"] = _PROBLEM
@@ -178,7 +181,7 @@ def document(app: FastAPI) -> Json:
     return whole
 
 
-def _complete(operation: Json, schemas: Mapping[str, Json]) -> None:
+def _complete(method: str, operation: Json, schemas: Mapping[str, Json]) -> None:
     name = operation["operationId"]
     operation["summary"] = name.replace("_", " ").capitalize()
     responses: dict[str, Json] = operation["responses"]
@@ -187,7 +190,8 @@ def _complete(operation: Json, schemas: Mapping[str, Json]) -> None:
     if responses.get("422", {}).get("description") == "Validation Error":
         del responses["422"]
     for error in _errors_of(operation):
-        responses.setdefault(str(error), {"description": _DETAILS[error]})
+        description = UNKNOWN if error == 504 and method != "get" else _DETAILS[error]
+        responses.setdefault(str(error), {"description": description})
     body = operation.get("requestBody", {}).get("content", {})
     for kind, media in body.items():
         media.update(_CONTENT.get((name, "body"), {}).get(kind, {}))

@@ -7,6 +7,11 @@ from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
 INVALID = "The request does not have the expected form."
+TOO_LONG = "The database did not answer in time. Nothing was written."
+UNKNOWN = (
+    "The database's answer was lost, so this may have been done, or not. Look before you send it again; a post that is "
+    "sent with an Idempotency-Key may simply be sent again with the same key."
+)
 UNAUTHORIZED = "Log in first: the token is missing or not valid."
 
 

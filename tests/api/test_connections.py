@@ -170,7 +170,7 @@ def test_a_write_that_was_cut_off_is_not_sent_again(
             answer = other.submit(client.post, "/posts", json=POST, headers=ani.headers)
             assert eventually(lambda: run(superuser, "SELECT 1 FROM pg_locks WHERE NOT granted") != [])
             assert _end_connections(superuser) >= 1
-            # It is not known whether the row was written, so only the client can say what to do.
+            # The server's last words are that it ended the statement, so nothing was written (test_unknown_outcome.py).
             assert_problem(answer.result(5), 503)
     finally:
         run(owner, "ROLLBACK")

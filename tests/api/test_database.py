@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import psycopg2
@@ -71,9 +71,9 @@ def test_behind_a_pooler_nothing_stays_in_the_session(database: str, ani: Person
     sent: list[str] = []
     send = Connection._send
 
-    async def noted(connection: Connection, text: str, *values: object) -> object:
+    async def noted(connection: Connection, text: str, *values: Any, **options: Any) -> object:
         sent.append(text)
-        return await send(connection, text, *values)  # type: ignore[arg-type]
+        return await send(connection, text, *values, **options)
 
     with mock.patch.object(Connection, "_send", noted), serving(database, DB_POOLER="true") as client:
         assert client.get(f"/posts/{post_id}").json()["nama"] == "Ani"

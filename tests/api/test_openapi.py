@@ -71,6 +71,13 @@ def test_every_error_is_a_problem_and_every_body_has_an_example(shown: Json) -> 
                 assert "example" in media, (method, path, media)
 
 
+def test_what_may_have_been_done_is_told_apart_from_what_was_not(shown: Json) -> None:
+    for method, path, operation in _operations(shown):
+        if "504" in operation["responses"]:
+            assert ("may have been done" in operation["responses"]["504"]["description"]) == (method != "get"), path
+        assert "may have been done" not in operation["responses"]["503"]["description"]
+
+
 def test_errors_that_follow_from_the_form_of_a_route_are_there(shown: Json) -> None:
     for method, path, operation in _operations(shown):
         expected = {"500", "503"}

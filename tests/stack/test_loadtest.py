@@ -34,6 +34,8 @@ def test_no_acknowledged_write_is_lost_when_the_database_is_killed() -> None:
         (Answer("read", 30, 0.1, 503, retry_after=True), (4, 8), "1 times 503 to read, and no outage"),
         (Answer("read", 5, 0.1, 503, retry_after=True), None, "1 times 503 to read, and no outage"),
         (Answer("read", 5, 0.1, 503), (4, 8), "1 times 503 without Retry-After"),
+        (Answer("create", 5, 0.1, 504), (4, 8), ""),
+        (Answer("create", 5, 0.1, 504), None, "1 times 504 to create, and no outage"),
         (Answer("create", 5, 0.1, 0), (4, 8), "1 times no answer to create in the outage"),
         (Answer("create", 5, 0.1, 0), None, "1 times no answer to create, and no outage"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import socket
 import time
@@ -21,7 +22,18 @@ from services.api.observe import statements
 from services.api.settings import Settings
 
 _CONNECT_SECONDS = 3
+_SILENCE_SECONDS = 5  # beyond DB_STATEMENT_TIMEOUT: the server bounds a statement itself
 _SENT_AT_ONCE = 8192  # bytes; the smallest buffer of a socket is larger
+# Last words of a server that has rolled everything back, or of a pooler that has not sent the statement on. libpq
+# leaves their code out when the end of the line comes together with them.
+_NOT_DONE = re.compile(
+    "FATAL: +(terminating connection due to|the database system is|query_wait_timeout|pgbouncer cannot connect"
+    "|server login has been failing)"
+)
+
+
+class OutcomeUnknown(Exception):
+    """A write was sent, and nothing says whether it was done: its cause is the error that stands for the answer."""
 
 
 class Runner(ABC):
@@ -45,8 +57,8 @@ class Connection(Runner):
         """`on_end` is called if the server ends it while nothing is under way."""
         self._raw = raw
         self._on_end = on_end
-        # The server bounds a statement itself; if it does not even answer any more, this does.
-        self._timeout = settings.db_statement_timeout + 5
+        # If the server does not even answer any more, this bounds a statement.
+        self._timeout = settings.db_statement_timeout + _SILENCE_SECONDS
         self._prepared: set[Statement] | None = None if settings.db_pooler else set()
         self._loop = asyncio.get_running_loop()
         self._socket = raw.fileno()
@@ -80,18 +92,18 @@ class Connection(Runner):
                 used.statements += 1
 
     async def command(self, text: str) -> None:
-        """Run BEGIN, COMMIT or ROLLBACK."""
-        await self._send(text)
+        """Run BEGIN, COMMIT or ROLLBACK; raises OutcomeUnknown if the answer to COMMIT is lost."""
+        await self._send(text, writes=text == "COMMIT")
 
     async def _run(self, statement: Statement, values: dict[str, Any]) -> list[Row]:
         prepared = self._prepared
         if prepared is None:
-            return statement.rows(await self._send(statement.text, values))
+            return statement.rows(await self._send(statement.text, values, writes=statement.writes))
         if statement not in prepared:
             await self._send(statement.prepare)
             prepared.add(statement)
         try:
-            return statement.rows(await self._send(statement.execute, values))
+            return statement.rows(await self._send(statement.execute, values, writes=statement.writes))
         except psycopg2.errors.FeatureNotSupported:
             # A step of the schema has changed the type of a column that it returns. Nothing has been done yet, unless
             # in a transaction that is lost now: then the client may try again (errors.py).
@@ -102,18 +114,28 @@ class Connection(Runner):
             await self._send("DEALLOCATE ALL")
             return await self._run(statement, values)
 
-    async def _send(self, text: str, values: dict[str, Any] | None = None) -> Cursor:
+    async def _send(self, text: str, values: dict[str, Any] | None = None, *, writes: bool = False) -> Cursor:
         cursor = self._raw.cursor()
         timer = self._loop.call_later(self._timeout, self._no_answer)
+        # In a transaction nothing is done before its COMMIT.
+        writes = writes and (text == "COMMIT" or self._raw.info.transaction_status == TRANSACTION_STATUS_IDLE)
         try:
             cursor.execute(text, values)
             self._answer = self._loop.create_future()
             if len(cursor.query or b"") > _SENT_AT_ONCE:
                 self._proceed()  # the rest is sent when the socket has room
             await self._answer
-        except psycopg2.Error:
-            if self._raw.closed:
+        except psycopg2.Error as error:
+            unknown = writes and self._answer is not None and not _is_verdict(error)
+            if unknown or self._raw.closed:
                 self.close()
+            if unknown:
+                raise OutcomeUnknown(str(error).strip()) from error
+            raise
+        except TimeoutError as error:
+            self.close()
+            if writes:
+                raise OutcomeUnknown(str(error)) from error
             raise
         except BaseException:
             self.close()
@@ -153,6 +175,16 @@ class Connection(Runner):
     def _writable(self) -> None:
         self._loop.remove_writer(self._socket)
         self._proceed()
+
+
+def _is_verdict(error: psycopg2.Error) -> bool:
+    """Tell whether an error is the server's answer: then the statement was rolled back, even if the server ends.
+
+    libpq's own words for a line that broke have no code. Class 08 is a pooler's, which has lost the server; 40003 says
+    itself that nobody knows.
+    """
+    code = error.pgcode or "08"
+    return bool(_NOT_DONE.match(str(error))) or not (code.startswith("08") or code == "40003")
 
 
 def connect(settings: Settings) -> RawConnection:

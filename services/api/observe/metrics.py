@@ -75,6 +75,11 @@ class Metrics:
             ["method", "route"],
             registry=registry,
         )
+        self._unknown = Counter(
+            "tangga_database_unknown_writes",
+            "Writes whose answer was lost: nobody knows whether they were done",
+            registry=registry,
+        )
         self._checked_out = Gauge(
             "tangga_database_pool_checked_out_connections",
             "Connections that requests hold right now",
@@ -117,6 +122,10 @@ class Metrics:
                 uses = self._uses[labels] = self._statements.labels(*labels), self._waited.labels(*labels)
             uses[0].inc(statements)
             uses[1].inc(database)
+
+    def count_unknown(self) -> None:
+        """Count a write of which nobody knows whether it was done."""
+        self._unknown.inc()
 
     def sample(self, in_progress: int, database: Database) -> None:
         """Publish what changes too often to be written down each time."""
