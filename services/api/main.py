@@ -16,6 +16,7 @@ from services.api.middleware.forwarded import Forwarded
 from services.api.middleware.limits import AdmissionLimit
 from services.api.middleware.observe import Observe, Observer
 from services.api.middleware.security import Security
+from services.api.middleware.target import Target
 from services.api.posts.routes import router as posts
 from services.api.settings import Settings
 from services.api.users.routes import router as users
@@ -51,7 +52,8 @@ app.add_middleware(AdmissionLimit)
 add_handlers(app)
 app.add_middleware(Security)
 app.add_middleware(Observe)
-app.add_middleware(Forwarded)  # the last to be added is the outermost
+app.add_middleware(Forwarded)
+app.add_middleware(Target)  # the last to be added is the outermost
 # As routes of the app itself, the busiest first: an included router is searched anew for each request (decision 23).
 for router in (posts, votes, users, log_in, docs, health):
     app.router.routes.extend(router.routes)

@@ -1,10 +1,12 @@
-"""gunicorn's asgi worker, with connections spread evenly over the workers."""
+"""gunicorn's asgi worker, with our protocol, and connections spread evenly over the workers."""
 
 import asyncio
 import gc
 from typing import Any
 
 from gunicorn.workers.gasgi import ASGIWorker  # type: ignore[import-untyped]
+
+from services.api.protocol import Protocol
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]
@@ -20,8 +22,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]
         super()._setup_event_loop()
         create_server = self.loop.create_server
 
-        async def accepting_one_at_a_time(*args: Any, sock: Any, **options: Any) -> asyncio.Server:
-            server: asyncio.Server = await create_server(*args, sock=sock, backlog=1, **options)
+        async def accepting_one_at_a_time(_protocol: Any, *, sock: Any, **options: Any) -> asyncio.Server:
+            server: asyncio.Server = await create_server(lambda: Protocol(self), sock=sock, backlog=1, **options)
             sock.listen(self.cfg.backlog)  # asyncio has shortened the queue to one, too
             return server
 

@@ -27,6 +27,10 @@ _ASK_AGAIN = (b"cache-control", b"no-cache")
 _FORGET = (b"cache-control", b"no-store")
 
 
+_NO_TARGET = "The request target is neither a path nor an http or https address without user information."
+_NO_WEBSOCKETS = "There are no WebSockets here."
+
+
 class Security:
     """Pure ASGI. Reads `settings` of the app's state at the first request: it is made before they are."""
 
@@ -78,7 +82,14 @@ class Security:
                 message["headers"] = headers
             await send(message)
 
-        length = dict(scope["headers"]).get(b"content-length")
+        headers = dict(scope["headers"])
+        if scope["path"][:1] != "/" and (scope["method"], scope["path"]) != ("OPTIONS", "*"):
+            await answer(400, _NO_TARGET, {"Connection": "close"})(scope, receive, send_with_headers)
+            return
+        if b"upgrade" in headers and _is_websocket(headers):
+            await answer(400, _NO_WEBSOCKETS, {"Connection": "close"})(scope, receive, send_with_headers)
+            return
+        length = headers.get(b"content-length")
         if length is not None and (len(length) > 12 or int(length) > limit):
             # The body stays unread, so nothing else can follow on this connection.
             refusal = answer(413, _too_large(limit), {"Connection": "close"})
@@ -103,6 +114,11 @@ class Security:
 
 def _too_large(limit: int) -> str:
     return f"The body is larger than {limit} bytes."
+
+
+def _is_websocket(headers: dict[bytes, bytes]) -> bool:
+    # Another protocol may be offered, and is ignored, as is an offer that Connection does not name (RFC 9110, 7.8).
+    return headers[b"upgrade"].lower() == b"websocket" and b"upgrade" in headers.get(b"connection", b"").lower()
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
