@@ -5,9 +5,11 @@ import re
 import pytest
 import yaml
 from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.testclient import TestClient
 
 from services.api.main import app
 from services.api.settings import Settings
+from tests.api.support import POST, Person, another
 from tests.databases import PROJECT
 
 PAGE = (PROJECT / "docs/api.md").read_text()
@@ -49,3 +51,23 @@ def test_the_page_names_the_default_and_the_bounds(name: str) -> None:
         for bound in ("ge", "le", "gt"):
             if (value := getattr(limit, bound, None)) is not None:
                 assert re.search(rf"\b{value}\b", bounds), (name, bound, value)
+
+
+def test_what_everybody_can_read_is_what_the_page_says(client: TestClient, ani: Person, budi: Person) -> None:
+    hidden = client.post("/posts", json=POST | {"published": False, "no_hp": "0812"}, headers=ani.headers).json()
+    stranger = another(client)
+    for shown in (stranger.get(f"/posts/{hidden['id']}").json(), *stranger.get("/posts").json()):
+        assert set(shown) == {
+            "id", "nama", "umur", "alamat", "published", "no_hp", "created_at", "owner_id", "owner", "votes"
+        }  # fmt: skip
+        assert (shown["published"], shown["no_hp"]) == (False, "0812")
+        assert set(shown["owner"]) == {"id", "email", "created_at"}
+    # Budi has written nothing.
+    assert set(stranger.get(f"/users/{budi.id}").json()) == {"id", "email", "created_at"}
+    taken = stranger.post("/users", json={"email": budi.email, "password": "12345678"})
+    assert taken.status_code == 409
+    section = " ".join(PAGE.partition("## What everybody can read")[2].partition("\n## ")[0].split())
+    for name in (*shown.keys() - {"id", "created_at", "owner", "owner_id", "votes"}, "GET /users/1", "answers 409"):
+        assert name in section, name
+    for words in ("e-mail address", "phone number", "`published: false`", "have written anything or not"):
+        assert words in section, words
