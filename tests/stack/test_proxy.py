@@ -185,6 +185,10 @@ def test_every_container_is_bounded_and_hardened_and_has_no_secret_in_its_enviro
         assert "no-new-privileges:true" in host["SecurityOpt"], name
         assert each["Config"]["User"] not in ("", "0", "root"), name
         assert not [secret for secret in secrets if secret in json.dumps(each)], name
+    for form in ("yaml", "json"):
+        shown = stack.compose("--profile", "*", "config", "--format", form)
+        assert "POSTGRES_PASSWORD_FILE" in shown
+        assert not [secret for secret in secrets if secret in shown], form
     assert stat.S_IMODE((stack.folder / "secrets").stat().st_mode) == 0o700
 
 
