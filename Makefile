@@ -230,7 +230,7 @@ format: .tools ## put Python into shape
 
 .PHONY: lock
 lock: .tools ## write the lock files anew from pyproject.toml
-	@$(in_tools) scripts/lock.sh
+	@docker compose run --rm lock scripts/lock.sh
 
 .PHONY: test
 test: test-unit test-api test-migrations test-stack ## all four tiers

@@ -9,7 +9,7 @@
 #
 # --back returns to the release before: first its replicas, then the steps down, from the newer image, which knows them.
 #
-# A replica is in rotation if it is on the network `edge`, where the proxy finds it (services/proxy/haproxy.cfg), so a run
+# A replica is in rotation if it is on the network `rotation`, where the proxy finds it (services/proxy/haproxy.cfg), so a run
 # that is killed leaves none in rotation that was not ready. What it leaves besides, the next run removes.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
@@ -44,14 +44,14 @@ out_of_rotation() {
 
 # find_edge: the proxy's network, and the proxy: without them nobody knows who serves, so nothing may be removed.
 find_edge() {
-  edge=$(docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=edge)
+  edge=$(docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=rotation)
   [[ -n $edge && $edge != *$'\n'* ]] ||
     die "the network of the proxy is not there, so nobody knows which replicas serve; nothing was changed" 'make it and the proxy: docker compose up --detach --force-recreate proxy; then again'
   [[ -n $(admin 'show info' 2>/dev/null) ]] ||
     die 'the proxy does not say which replicas serve; nothing was changed' 'see make logs s=proxy; docker compose restart proxy'
 }
 
-# addresses REPLICA...: theirs on the network `edge`.
+# addresses REPLICA...: theirs on the network `rotation`.
 addresses() { docker inspect --format "{{with index .NetworkSettings.Networks \"$edge\"}}{{.IPAddress}}{{end}}" "$@"; }
 
 # admin COMMAND: to the proxy, whose door is in its container.
@@ -339,7 +339,7 @@ clean_up() {
 }
 
 _main() {
-  local going_back=''
+  local going_back='' proxy
   while [[ ${1:-} == --* ]]; do
     case $1 in
       --back) going_back=1 ;;
@@ -359,6 +359,11 @@ _main() {
   work=$(mktemp -d)
   reason=$work/reason
   : >"$reason"
+  proxy=$(docker ps --quiet --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=proxy \
+    --filter "network=${project}_rotation") || die 'the engine does not say which networks the proxy is on; nothing was changed' 'see above'
+  [[ -n $proxy ]] ||
+    die "the proxy is not on the network ${project}_rotation: an older compose.prod.yaml started it" \
+      'make up, which replaces database and proxy too: nobody is served for some seconds'
   find_edge
   tidy
   mapfile -t old < <(replicas)

@@ -57,9 +57,9 @@ RUN printf '%s\n' '{' ' admin 127.0.0.1:2019' ' auto_https disable_redirects' ' 
     ':8443 {' ' tls /certs/site.pem /certs/site.pem' ' reverse_proxy {' '  dynamic a api 8000 {' '   refresh 500ms' '  }' \
     '  lb_policy least_conn' '  lb_try_duration 2s' '  fail_duration 2s' ' }' '}' >/Caddyfile
 EOF
-  docker run --detach --name "$caddy" --network "${project}_edge" --cpus "$(setting PROXY_CPUS 1)" --memory "$(setting PROXY_MEMORY 512m)" \
+  docker run --detach --name "$caddy" --network "${project}_rotation" --cpus "$(setting PROXY_CPUS 1)" --memory "$(setting PROXY_MEMORY 512m)" \
     --volume "${project}_certificates:/certs:ro" "$image" caddy run --config /Caddyfile --adapter caddyfile
-  docker run --detach --name "$load" --network "${project}_edge" "$image" sleep infinity
+  docker run --detach --name "$load" --network "${project}_rotation" "$image" sleep infinity
 }
 
 clean_up() {

@@ -208,3 +208,17 @@ def test_who_goes_back_is_told_what_would_be_lost(stack: Stack) -> None:
     stack.make("undeploy", "yes=1")
     assert (stack.setting("TAG"), stack.revision()) == (first, HEAD)
     assert stack.get("/readyz").status_code == 200
+
+
+def test_a_proxy_of_older_files_is_not_deployed_to(stack: Stack) -> None:
+    # It would see none of the new replicas, and nobody would say which of the old ones serve.
+    network, proxy, before = f"{stack.name}_rotation", stack.container("proxy"), _replicas(stack)
+    stack.ok("docker", "network", "disconnect", network, proxy)
+    try:
+        refused = stack.run("make", "deploy")
+        assert refused.returncode != 0
+        assert f"the proxy is not on the network {network}" in refused.stdout
+        assert _replicas(stack) == before
+    finally:
+        stack.ok("docker", "network", "connect", network, proxy)
+    wait_for(lambda: stack.get("/readyz").status_code == 200, 30, "the API, through the proxy")

@@ -237,8 +237,8 @@ case "$*" in
   *' config '*) PATH=${{PATH#*:}} exec docker "$@" ;;
   'compose ps'*) echo proxy ;;
   'compose exec'*) echo 'Uptime: 1' ;;
-  'network ls'*) [[ "$*" != *project=shop' '* ]] || echo shop_edge ;;
-  'ps '*network=shop_edge*) printf 'one\ntwo\n' ;;
+  'network ls'*) [[ "$*" != *project=shop' '* ]] || echo shop_rotation ;;
+  'ps '*network=shop_rotation*) printf 'one\ntwo\n' ;;
   'ps '*network=*) ;;
   'ps '*) printf 'one\ntwo\n' ;;
 esac

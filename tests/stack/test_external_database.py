@@ -19,7 +19,7 @@ def sessions(elsewhere: Elsewhere) -> set[str]:
 
 def address(stack: Stack, service: str, **env: str) -> str:
     container = stack.compose("ps", "--quiet", service, **env).strip()
-    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    template = f'{{{{(index .NetworkSettings.Networks "{stack.name}").IPAddress}}}}'
     return stack.ok("docker", "inspect", "--format", template, container).strip()
 
 
@@ -27,7 +27,7 @@ def address(stack: Stack, service: str, **env: str) -> str:
 def stack(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     stack = make_stack("external")
     stack.make(".ready")
-    (stack.folder / "network.yaml").write_text(f"networks: {{ default: {{ name: {stack.name}, external: true }} }}\n")
+    (stack.folder / "network.yaml").write_text(f"networks: {{ outside: {{ name: {stack.name}, external: true }} }}\n")
     stack.set_env_file("COMPOSE_FILE", "compose.yaml:deploy/external-db.yaml:network.yaml")
     stack.ok("docker", "network", "create", stack.name)
     yield stack

@@ -25,6 +25,11 @@ def test_containers_are_hardened(stack: Stack, service: str) -> None:
     assert published == ({"8000/tcp"} if service == "api" else set())
     if service == "api":
         assert container["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostIp"] == "127.0.0.1"
+    # A way out has none of them: nothing but the stack, or no answer from beyond this machine.
+    for name in container["NetworkSettings"]["Networks"]:
+        network = json.loads(stack.ok("docker", "network", "inspect", name))[0]
+        masquerade = network["Options"].get("com.docker.network.bridge.enable_ip_masquerade")
+        assert network["Internal"] or masquerade == "false", name
 
 
 @pytest.mark.parametrize("service", ["db", "api"])

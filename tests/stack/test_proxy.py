@@ -107,9 +107,8 @@ def test_nobody_else_says_who_asks(stack: Stack) -> None:
         return "".join(line for log in logs for line in log.splitlines() if '"/users/{user_id}"' in line)
 
     wait_for(lambda: logged() != "", 10, "the line of the request")
-    network = json.loads(stack.ok("docker", "network", "inspect", f"{stack.name}_edge"))[0]
-    peer = stack.inspect("proxy", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}")
-    assert peer == network["IPAM"]["Config"][0]["Gateway"]  # who connects from this machine
+    network = json.loads(stack.ok("docker", "network", "inspect", f"{stack.name}_public"))[0]
+    peer = network["IPAM"]["Config"][0]["Gateway"]  # who connects from this machine
     assert json.loads(logged())["client"] == peer
     assert "203.0.113.7" not in logged()
 
@@ -168,6 +167,35 @@ def test_the_proxy_reaches_the_api_and_nothing_else_and_nobody_reaches_past_it(s
     published = stack.ok("docker", "ps", "--filter", f"label=com.docker.compose.project={stack.name}",
                          "--format", '{{.Label "com.docker.compose.service"}} {{.Ports}}')  # fmt: skip
     assert {line.split()[0] for line in published.splitlines() if "->" in line} == {"proxy"}
+    # All clients by IPv6 would have one address, the bridge's.
+    assert "[::]" not in published
+    with suppress(OSError), socket.create_connection(("::1", int(stack.setting("HTTPS_PORT"))), 5):
+        pytest.fail("published for IPv6")
+
+
+def test_nobody_but_the_proxy_has_a_way_out(stack: Stack) -> None:
+    target = f"{stack.name}-target"  # on another network, and published on every address of this machine
+    stack.ok("docker", "run", "--detach", "--name", target, "--publish", "0.0.0.0::8000", stack.setting("PYTHON_IMAGE"),
+             "python3", "-m", "http.server", "8000")  # fmt: skip
+    try:
+        port = stack.ok("docker", "port", target, "8000").strip().rpartition(":")[2]
+        gateway = "{{(index .IPAM.Config 0).Gateway}}"
+
+        def reaches(service: tuple[str, ...], *networks: str) -> bool:
+            """Whether this machine is reached at one of its addresses in these networks."""
+            at = [stack.ok("docker", "network", "inspect", "--format", gateway, each).strip() for each in networks]
+            connect = " || ".join(f"timeout 1 bash -c '</dev/tcp/{address}/{port}'" for address in at)
+            return stack.run("docker", "compose", *service, "sh", "-c", connect).returncode == 0
+
+        for service in ("proxy", "certificates"):
+            out = ("exec", "-T", service)
+            wait_for(lambda out=out: reaches(out, "bridge"), 10, f"the target, from {service}")  # type: ignore[misc]
+        inside, rotation = f"{stack.name}_inside", f"{stack.name}_rotation"
+        assert not reaches(("exec", "-T", "api"), "bridge", inside, rotation)
+        assert not reaches(("exec", "-T", "db"), "bridge", inside)
+        assert not reaches(("run", "--rm", "--no-deps", "-T", "migrate"), "bridge", inside)
+    finally:
+        stack.ok("docker", "rm", "--force", target)
 
 
 def test_every_container_is_bounded_and_hardened_and_has_no_secret_in_its_environment(stack: Stack) -> None:
@@ -205,7 +233,7 @@ services:
             apt-get "$$@" update -qq && apt-get "$$@" install -y -qq --no-install-recommends caddy socat
       args: {{ PYTHON_IMAGE: "${{PYTHON_IMAGE:-python:3.13.9-slim-trixie}}" }}
       secrets: [ca]
-    networks: [edge]
+    networks: [public]
     extra_hosts: ["{NAMES[0]}:127.0.0.1", "{NAMES[1]}:127.0.0.1"]
     configs: [{{ source: caddyfile, target: /etc/Caddyfile }}]
     command: [sh, -c, "socat TCP-LISTEN:80,fork,reuseaddr TCP:proxy:8080 & exec caddy run --config /etc/Caddyfile --adapter caddyfile"]
