@@ -38,10 +38,11 @@ FROM base AS runtime
 # The official base brings pip; a service has no use for it.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
 COPY --from=deps /opt/venv /opt/venv
-COPY alembic.ini ./
-COPY services/api services/api
-COPY services/migrate services/migrate
-COPY migrations migrations
+# --chmod: a clone under umask 077 has nothing that others may read, and containers run as others.
+COPY --chmod=755 alembic.ini ./
+COPY --chmod=755 services/api services/api
+COPY --chmod=755 services/migrate services/migrate
+COPY --chmod=755 migrations migrations
 # A new volume takes over the owner of the folder that it is mounted on: /saved is the migrator's.
 RUN python3 -m compileall -q services migrations && install -d -o 10001 -g 10001 /saved
 USER 10001:10001
@@ -54,7 +55,7 @@ RUN --mount=type=secret,id=ca \
     if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
     apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends pgbouncer postgresql-client && \
     rm -rf /var/lib/apt/lists/*
-COPY services/pooler/start.sh /usr/local/bin/
+COPY --chmod=755 services/pooler/start.sh /usr/local/bin/
 USER 10001:10001
 ENTRYPOINT ["start.sh"]
 
@@ -67,7 +68,7 @@ ENV HOME=/tmp RUFF_CACHE_DIR=/tmp/ruff MYPY_CACHE_DIR=/tmp/mypy
 
 FROM dev AS tools
 COPY --from=runtime /app ./
-COPY pyproject.toml ./
+COPY --chmod=755 pyproject.toml ./
 USER 10001:10001
 
 FROM dev AS bench
@@ -77,7 +78,7 @@ RUN --mount=type=secret,id=ca \
     if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
     apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends wrk && rm -rf /var/lib/apt/lists/*
 COPY --from=runtime /app ./
-COPY tests/load tests/load
+COPY --chmod=755 tests/load tests/load
 RUN python3 -m compileall -q tests/load
 USER 10001:10001
 
@@ -88,6 +89,6 @@ RUN --mount=type=secret,id=ca \
     if [ -s /run/secrets/ca ]; then set -- -o Acquire::https::CAInfo=/run/secrets/ca; fi; \
     apt-get "$@" update -qq && apt-get "$@" install -y -qq --no-install-recommends kustomize && rm -rf /var/lib/apt/lists/*
 COPY --from=runtime /app ./
-COPY . ./
+COPY --chmod=755 . ./
 USER 10001:10001
 CMD ["pytest", "tests/unit", "tests/api", "tests/migrations"]

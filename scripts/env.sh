@@ -52,7 +52,16 @@ backup_folder() {
     die "the folder for backups cannot be made: ${said#mkdir: }" 'make it, or name another one in .env: BACKUP_DIR=...'
 }
 
+# Containers run as users of their own, and have these folders mounted; under umask 077, git made them for nobody else. What
+# git records of a file's mode does not change by this.
+make_readable() {
+  [[ -n $(find services migrations \( ! -perm -004 -o -type d ! -perm -001 \) -print -quit) ]] || return 0
+  chmod -R o+rX services migrations || die 'containers cannot read all of services and migrations, which are mounted' "as the owner of these files: chmod -R o+rX $PWD/{services,migrations}"
+  say '  services and migrations made readable for containers (chmod o+rX)'
+}
+
 _main() {
+  make_readable
   [[ -e .env ]] || generate
   read_settings
   backup_folder

@@ -239,7 +239,7 @@ class Stack:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what a clone would have: tracked files, and new ones that git does not ignore."""
+    """Copy what a clone under umask 077 would have: tracked files, and new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=REPOSITORY,
@@ -250,6 +250,9 @@ def copy_tree(folder: Path) -> None:
         if (source := REPOSITORY / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / name)
+            (folder / name).chmod(source.stat().st_mode & 0o700)
+    for path in folder.rglob("*/"):
+        path.chmod(0o700)
 
 
 @pytest.fixture(scope="session")

@@ -88,5 +88,5 @@ def test_the_api_gets_neither_the_owners_password_nor_the_superusers() -> None:
 
 def test_the_runtime_image_holds_the_product_only() -> None:
     runtime = DOCKERFILE.partition("AS runtime")[2].partition("\nFROM")[0]
-    copied = re.findall(r"^COPY (?!--from)(\S+)", runtime, re.MULTILINE)
+    copied = re.findall(r"^COPY --chmod=755 (\S+)", runtime, re.MULTILINE)
     assert copied == ["alembic.ini", "services/api", "services/migrate", "migrations"]
