@@ -41,14 +41,22 @@ other_major() {
 }
 
 database_failed() {
-  local of_volume of_image
+  local of_volume of_image log cause remedy
   read -r of_volume of_image <<<"$(other_major)"
   [[ -z $of_volume ]] ||
     die "the volume $(setting DB_VOLUME db-data) holds the data of PostgreSQL $of_volume, and $(docker inspect --format '{{.Config.Image}}' "$(container db)") is PostgreSQL $of_image" \
       "put POSTGRES_IMAGE with an image of PostgreSQL $of_volume into .env (postgres:$of_volume-trixie), then: make up; make db-upgrade to=$of_image moves the data"
-  printf '%serror:%s the database did not become healthy\n' "$red" "$reset" >&2
+  # What start.sh says of the volume, or psql of roles.sql, has a cause; the latter is repeated with every health check.
+  log=$(docker logs "$(container db)" 2>&1)
+  cause=$(sed -nE 's/^error: //p; s/^psql:([^ ]*\/)?([^ ]+): +(ERROR|FATAL): +/\2: /p; s/^psql: error: //p' <<<"$log" | tail -n 1)
+  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
+  printf '%serror:%s the database did not become healthy%s\n' "$red" "$reset" "${cause:+: $cause}" >&2
   log_tail db
-  printf '   do: see make logs s=db\n' >&2
+  case $cause in
+    *'extension '*'is not available'*) remedy='correct EXTENSIONS in .env, or take a database image that has it (POSTGRES_PACKAGES, POSTGRES_IMAGE: docs/operators.md)' ;;
+    *'database '*' does not exist'*) remedy='DB_NAME in .env is not what this volume was made with; put that back' ;;
+  esac
+  printf '   do: %s; then: make up\n' "${remedy:-see make logs s=db}" >&2
   exit 1
 }
 
@@ -90,7 +98,13 @@ deploy() {
 }
 
 # There is nothing to start of a database elsewhere; migrate says whether it answers.
-start_database() { database_elsewhere || STEP_MAY_FAIL=1 step 'database' docker compose up --detach --wait db || database_failed; }
+start_database() { database_elsewhere || STEP_MAY_FAIL=1 step 'database' database || database_failed; }
+
+# A server that ran already has set its roles at its start: what a role has done to itself since is taken back.
+database() {
+  docker compose up --detach --wait db || return
+  docker exec "$(container db)" bash /etc/tangga/start.sh roles
+}
 
 revision() {
   if database_elsewhere; then

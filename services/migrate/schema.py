@@ -55,7 +55,7 @@ _WRITERS = text("""
 
 
 def entries(lines: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield (type, schema, name, statements) of each object in pg_dump's output, but for the migrators' own."""
+    """Yield (type, schema, name, statements) of each object in pg_dump's output; not the migrators' or the server's."""
     header: re.Match[str] | None = None
     body: list[str] = []
     for line in [*lines, "-- Name: end; Type: END; Schema: -; Owner:"]:
@@ -63,7 +63,9 @@ def entries(lines: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
         if not found:
             body.append(line)
             continue
-        if header and not _OUR_NAMES & set(re.split(r"[ .]", header["name"])):
+        # What roles.sql takes from everybody there is no step's.
+        ours = header and (header["schema"] == "pg_catalog" or _OUR_NAMES & set(re.split(r"[ .]", header["name"])))
+        if header and not ours:
             while body and _NOT_OF_THE_OBJECT.match(body[-1]):
                 body.pop()
             while body and re.match(r"$|--", body[0]):

@@ -29,6 +29,9 @@ FORBIDDEN = [
     "UPDATE alembic_version SET version_num = 'planted'",
     "DELETE FROM alembic_version",
     "COMMENT ON TABLE posts IS 'planted'",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'planted')",
+    "SELECT lo_open(0, 131072) WHERE false",
 ]
 ALLOWED = [
     "SELECT version_num FROM alembic_version",
@@ -62,6 +65,37 @@ def test_the_app_may_not_make_temporary_tables() -> None:
     _try(template(), "owner", "CREATE TEMPORARY TABLE planted (id integer)")
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         _try(template(), "app", "CREATE TEMPORARY TABLE planted (id integer)")
+
+
+@pytest.mark.parametrize("other", ["postgres", "template1"])
+@pytest.mark.parametrize("role", ["owner", "app"])
+def test_no_other_database_is_theirs(role: Role, other: str) -> None:
+    connect(other, "superuser").close()
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        connect(other, role)
+
+
+def test_the_owner_gets_in_whatever_the_app_does() -> None:
+    [(most, superusers, reserved)] = query(
+        template(),
+        "SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int,"
+        " coalesce(current_setting('reserved_connections', true), '5')::int",
+    )
+    assert query(template(), "SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user", role="app") == [
+        (most - superusers - reserved,)
+    ]
+    if query(template(), "SELECT FROM pg_roles WHERE rolname = 'pg_use_reserved_connections'"):
+        member = "SELECT pg_has_role('pg_use_reserved_connections', 'USAGE')"
+        assert (query(template(), member), query(template(), member, role="app")) == ([(True,)], [(False,)])
+
+
+def test_the_app_is_bounded_by_the_server() -> None:
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "temp_file_limit")
+    show = f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}"
+    assert query(template(), show, role="app") == [("10s", "10s", "1min", "1GB")]
+    _try(template(), "superuser", "SET temp_file_limit = -1")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        _try(template(), "app", "SET temp_file_limit = -1")
 
 
 @pytest.mark.parametrize("role", ["owner", "app"])

@@ -1,0 +1,107 @@
+"""The start of the database: a first one that is cut off is begun again, and every one leaves the roles as they should be.
+
+Without an image of the API: nothing is migrated here.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.stack.conftest import OWNER, Stack, wait_for
+
+APP = "tangga_app"
+
+
+@pytest.fixture(scope="module")
+def stack(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
+    stack = make_stack("database-start")
+    stack.ok("scripts/env.sh")
+    stack.ok("scripts/images.sh")
+    yield stack
+    stack.remove()
+
+
+def start(stack: Stack, **env: str) -> None:
+    stack.compose("up", "--detach", "--wait", "db", **env)
+
+
+def logs_in(stack: Stack, role: str, password: str) -> bool:
+    variable = ("--env", f"PGPASSWORD={stack.setting(password)}")
+    psql = ("psql", "-XqAt", "-h", "127.0.0.1", "-U", role, "-d", "tangga", "-c", "SELECT 1")
+    return stack.run("docker", "compose", "exec", "-T", *variable, "db", *psql).returncode == 0
+
+
+# While initdb runs, by the engine's polite way and the other; while the server runs, and has no roles yet.
+@pytest.mark.parametrize(
+    ("moment", "end", "code"),
+    [
+        ("first-start", ("stop", "--time", "60"), "143"),
+        ("first-start/PG_VERSION", ("kill",), "137"),
+        ("postmaster.pid", ("kill",), "137"),
+    ],
+)
+def test_a_first_start_that_was_cut_off_is_begun_again(
+    stack: Stack, moment: str, end: tuple[str, ...], code: str
+) -> None:
+    stack.compose("down", "--volumes")
+    stack.compose("up", "--no-start", "db")
+    container = stack.container("db")
+    there = ("docker", "exec", container, "bash", "-c", f"[[ -e $PGDATA/{moment} ]]")
+    stack.ok("docker", "start", container)
+    wait_for(lambda: stack.run(*there).returncode == 0, 20, moment)
+    stack.ok("docker", *end, container)
+    assert stack.inspect("db", "{{.State.ExitCode}}") == code
+    start(stack)
+    assert logs_in(stack, OWNER, "DB_OWNER_PASS")
+    assert logs_in(stack, APP, "DB_PASS")
+    assert not re.findall(r"^.*(?:ERROR|PANIC|error:).*$", stack.compose("logs", "db"), re.M)
+
+
+# What a server that was not killed has written is never thrown away, wherever it is found.
+_VOLUMES = """
+cd "$PGDATA"
+again() { bash /etc/tangga/start.sh true; }
+mkdir first-start.whole && mv PG_VERSION base global pg_wal first-start.whole
+again && [[ ! -e first-start.whole ]] && echo 'half moved: whole'
+mv global/pg_control kept; again; mv kept global/pg_control
+mv PG_VERSION kept; again; mv kept PG_VERSION
+"""
+
+
+def test_what_is_on_the_volume_is_completed_or_named_and_never_thrown_away(stack: Stack) -> None:
+    start(stack)
+    stack.sql("CREATE TABLE IF NOT EXISTS kept AS SELECT 42 AS answer")
+    stack.compose("stop", "db")
+    said = stack.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "bash", "db", "-c", _VOLUMES)
+    assert "half moved: whole" in said
+    assert "error: the database's volume lacks global/pg_control: its first start was cut off" in said
+    assert re.search(r"error: the database's volume holds no database, but something: .*/base", said)
+    assert len(re.findall(r"^   do: .*make clean", said, re.M)) == 2
+    start(stack)
+    assert stack.sql("SELECT answer FROM kept") == "42"
+
+
+def settings(stack: Stack) -> str:
+    roles = "rolname IN ('tangga_app', 'tangga_owner')"
+    return stack.sql(
+        "SELECT string_agg(concat_ws(' ', rolname, rolconnlimit, setdatabase, setconfig), ', ' ORDER BY rolname, setdatabase)"
+        f" FROM pg_roles LEFT JOIN pg_db_role_setting ON setrole = pg_roles.oid WHERE {roles}"
+    )
+
+
+def test_every_start_gives_the_roles_their_settings_back(stack: Stack) -> None:
+    start(stack)
+    before = settings(stack)
+    # What a role may do to itself, and what only the superuser could do to it.
+    stack.sql("ALTER ROLE tangga_app SET search_path = nothere", APP)
+    stack.sql("ALTER ROLE tangga_app IN DATABASE tangga SET default_transaction_read_only = on", APP)
+    stack.sql("ALTER ROLE tangga_owner SET lock_timeout = '1ms'")
+    stack.sql("ALTER ROLE tangga_app CONNECTION LIMIT 1", "postgres")
+    password = stack.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'tangga_app'", "postgres")
+    assert settings(stack) != before
+    with stack.session("SELECT"):
+        stack.compose("restart", "db")
+        start(stack)
+    assert settings(stack) == before
+    assert stack.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'tangga_app'", "postgres") == password
