@@ -1,3 +1,4 @@
+import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -7,11 +8,12 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
+from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from services.api.main import VERSION
 from tests.api.support import serving
-from tests.databases import PROJECT, connect, migrate, run, scratch_database, template
+from tests.databases import PROJECT, connect, migrate, query, run, scratch_database, template
 from tests.migrations.staircase import copy_project
 
 [*_, V1] = STEPS = [
@@ -158,6 +160,24 @@ def test_a_database_that_nobody_migrated_is_behind() -> None:
         response = client.get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, "behind")
     assert "no revision at all" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["nothere", "pg_catalog, information_schema"])
+def test_a_search_path_that_hides_the_revision_is_named(database: str, path: str) -> None:
+    """A role may set it for itself, and it holds for new sessions."""
+    role = sql.Identifier(os.environ["DB_USERNAME"])
+    alter = sql.SQL("ALTER ROLE {role} IN DATABASE {database} ").format(role=role, database=sql.Identifier(database))
+    query(database, alter + sql.SQL(f"SET search_path = {path}"), role="app")
+    try:
+        with serving(database) as client:
+            response = client.get("/readyz")
+            assert _metrics(client)["tangga_database_up"] == "1.0"
+    finally:
+        query(database, alter + sql.SQL("RESET search_path"), role="app")
+    assert (response.status_code, response.json()["reason"]) == (503, "hidden")
+    said = f"search_path of role {os.environ['DB_USERNAME']} is {path}: it hides public.alembic_version"
+    assert response.json()["detail"].startswith(said)
+    assert "make up" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from services.api.observe.budget import Server, shortage
         (Server(100, 3, 0), 1, 1, 92),
         (Server(100, 3, 5), 4, 23, 1),
         (Server(100, 3, 20), 1, 1, 77),
+        (Server(100, 3, 0, 92), 1, 1, 92),
     ],
     ids=str,
 )
@@ -24,6 +25,7 @@ def test_what_fits_is_no_matter(server: Server, replicas: int, workers: int, poo
         (Server(100, 3, 20), (1, 1, 78), ["open 78", "PostgreSQL has 77", "20 for other", "at most 77"]),
         (Server(100, 13, 0), (3, 4, 10), ["open 120", "3 replicas", "4 workers", "10 (DB_POOL", "has 82", "most 6"]),
         (Server(20, 3, 50), (2, 2, 5), ["open 20", "PostgreSQL has 0", "at most 1"]),
+        (Server(100, 3, 0, 40), (2, 3, 7), ["open 42", "PostgreSQL has 40", "may have 40", "at most 6"]),
     ],
     ids=str,
 )

@@ -21,7 +21,7 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"description": "The reason: behind, ahead, unreachable or unreadable"}})
+@router.get("/readyz", responses={503: {"description": "The reason: behind, ahead, hidden, unreachable or unreadable"}})
 async def readyz(request: Request) -> JSONResponse:
     """The database answers, and its revision is the one that this image expects, or one that it can work with."""
     expected: ExpectedSchema = request.app.state.expected_schema

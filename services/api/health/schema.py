@@ -13,7 +13,7 @@ from services.migrate.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
 
-State = Literal["ready", "behind", "ahead", "unreachable", "unreadable"]
+State = Literal["ready", "behind", "ahead", "hidden", "unreachable", "unreadable"]
 # If the image does not expect that revision: with the steps that were done after the one that it expects, and whether
 # none of them breaks older releases. Of each step the last time counts. Read as JSON: a log that an older version made
 # does not have that column.
@@ -31,6 +31,14 @@ _current = Statement("""
     ) AS later
 """)
 _current_without_log = Statement("SELECT version_num, NULL AS revisions, NULL AS compatible FROM alembic_version")
+# A search_path that somebody has set (a role may do so for itself), and that leads past the version.
+_hidden = Statement("""
+    SELECT current_user AS role, setting AS path, format('%I.%I', nspname, relname) AS version
+    FROM pg_settings, pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE name = 'search_path' AND source <> 'default' AND relname = 'alembic_version' AND relkind = 'r'
+        AND NOT pg_table_is_visible(pg_class.oid)
+    ORDER BY nspname LIMIT 1
+""")
 _age = Statement("""
     SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8 AS age
     FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
@@ -62,7 +70,7 @@ class ExpectedSchema:
 
         `behind`: a step of this image is still to be run. `ahead`: the database holds a revision that this image has
         never heard of, so a newer image migrated it; if it went through this image's newest step, and no step since
-        then breaks older releases, the image is ready all the same.
+        then breaks older releases, the image is ready all the same. `hidden`: the role's search_path leads past it.
         """
         try:
             rows = await self._rows(db)
@@ -77,6 +85,13 @@ class ExpectedSchema:
             if refused := refusal(str(error)):
                 return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
             return Found("unreachable", "The database does not answer.")
+        if not rows and (hidden := await self._hidden(db)):
+            return Found(
+                "hidden",
+                f"search_path of role {hidden['role']} is {hidden['path']}: it hides {hidden['version']}, the table of "
+                "the revision, and all others there. `make up`, or a restart of the database, gives the role its own "
+                "settings back.",
+            )
         found = frozenset(row["version_num"] for row in rows)
         if self._unreadable:
             return Found("unreadable", f"It is not known which revision this image expects: {self._unreadable}.", found)
@@ -104,6 +119,12 @@ class ExpectedSchema:
             return await db.rows(_current_without_log)
         except psycopg2.errors.UndefinedTable:
             return []
+
+    async def _hidden(self, db: Runner) -> Row | None:
+        try:
+            return await db.row(_hidden)
+        except (psycopg2.Error, TimeoutError):
+            return None
 
     async def age(self, db: Runner) -> float | None:
         """Return the seconds since the newest step was done; None if no log of them can be read."""

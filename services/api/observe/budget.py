@@ -17,33 +17,36 @@ logger = logging.getLogger("tangga.api")
 _RESERVE = 5
 
 _ASK = """
-    SELECT current_setting('max_connections')::int,
-        current_setting('superuser_reserved_connections')::int
-            + coalesce(current_setting('reserved_connections', true), '0')::int,
-        (SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usename <> current_user)
+    SELECT current_setting('max_connections')::int, current_setting('superuser_reserved_connections')::int,
+        greatest((SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL AND usename <> current_user),
+            coalesce(current_setting('reserved_connections', true), '0')::int),
+        rolconnlimit FROM pg_roles WHERE rolname = current_user
 """
 _ASK_ROLE = "SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'statement_timeout'"
 
 
 class Server(NamedTuple):
-    """What PostgreSQL has to give: its limit, what of that is for superusers, what other roles hold right now."""
+    """What PostgreSQL has to give: its limit, what of that is for superusers, what other roles hold now or are kept."""
 
     max_connections: int
     superusers: int
     others: int
+    limit: int = -1  # of the role (services/postgres/roles.sql); -1 is none
 
 
 def shortage(server: Server, replicas: int, workers: int, pool: int) -> str | None:
     """Say what does not fit and what to change; None if it fits."""
     wanted = replicas * workers * pool
     free = server.max_connections - server.superusers - max(server.others, _RESERVE)
+    free = min(free, server.limit) if server.limit >= 0 else free
     if wanted <= free:
         return None
+    limit = f", and the API's role may have {server.limit} (CONNECTION LIMIT)" if server.limit == free else ""
     return (
         f"The API may open {wanted} connections: {replicas} replicas (API_REPLICAS) x {workers} workers "
         f"(WEB_CONCURRENCY) x {pool} (DB_POOL_SIZE). PostgreSQL has {max(free, 0)} for it: max_connections is "
         f"{server.max_connections}, {server.superusers} are kept for superusers and "
-        f"{max(server.others, _RESERVE)} for other clients. Under load, requests will be answered 503. "
+        f"{max(server.others, _RESERVE)} for other clients{limit}. Under load, requests will be answered 503. "
         f"Set DB_POOL_SIZE to at most {max(free // (replicas * workers), 1)}, or lower WEB_CONCURRENCY or "
         "API_REPLICAS, or raise max_connections."
     )
