@@ -26,12 +26,12 @@ SQL
 }
 
 # All roles, with their passwords as they are; those that the first start has made are only set. The newer pg_dumpall
-# names what an older server does not know.
+# names what an older server does not know; what there may be reserved for the owner, its first start has given it already.
 copy_roles() {
   local there
   there=$(to query -d postgres -c "SELECT format('CREATE ROLE %I;', rolname) FROM pg_roles")
   from pg_dumpall --roles-only --database postgres | grep -vxF "$there" |
-    sed -E '/^GRANT /s/ (WITH [A-Z ,]*)?(GRANTED BY .*)?;$/;/' | to query -d postgres
+    sed -E '/^GRANT pg_use_reserved_connections /d; /^GRANT /s/ (WITH [A-Z ,]*)?(GRANTED BY .*)?;$/;/' | to query -d postgres
 }
 
 # As it is there, locale and settings included. A server older than 17 does not know the setting, which pg_dump sets before

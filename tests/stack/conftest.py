@@ -132,12 +132,13 @@ class Stack:
         ).strip()
 
     @contextmanager
-    def session(self, statement: str) -> Iterator[None]:
+    def session(self, statement: str, user: str = OWNER) -> Iterator[None]:
         """A session of the database that has run a statement, and stays open until the end of the block."""
         # By TCP, so that others see where it comes from.
-        psql = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", OWNER, "-d", "tangga")
+        psql = ("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", user, "-d", "tangga")
+        password = self.setting("DB_OWNER_PASS" if user == OWNER else "DB_PASS")
         with subprocess.Popen(
-            ["docker", "compose", "exec", "-T", "--env", f"PGPASSWORD={self.setting('DB_OWNER_PASS')}", "db", *psql],
+            ["docker", "compose", "exec", "-T", "--env", f"PGPASSWORD={password}", "db", *psql],
             cwd=self.folder,
             env=self.env,
             stdin=subprocess.PIPE,

@@ -5,6 +5,7 @@ Without an image of the API: nothing is migrated here.
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -83,25 +84,58 @@ def test_what_is_on_the_volume_is_completed_or_named_and_never_thrown_away(stack
 
 
 def settings(stack: Stack) -> str:
-    roles = "rolname IN ('tangga_app', 'tangga_owner')"
+    columns = "rolname, rolconnlimit, setdatabase, setconfig"
     return stack.sql(
-        "SELECT string_agg(concat_ws(' ', rolname, rolconnlimit, setdatabase, setconfig), ', ' ORDER BY rolname, setdatabase)"
-        f" FROM pg_roles LEFT JOIN pg_db_role_setting ON setrole = pg_roles.oid WHERE {roles}"
+        f"SELECT string_agg(concat_ws(' ', {columns}), ', ' ORDER BY rolname, setdatabase) FROM pg_roles"
+        " LEFT JOIN pg_db_role_setting ON setrole = pg_roles.oid WHERE rolname IN ('tangga_app', 'tangga_owner')"
     )
 
 
-def test_every_start_gives_the_roles_their_settings_back(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [("restart", "db"), ("exec", "-T", "db", "bash", "/etc/tangga/start.sh", "roles")],
+    ids=["restart", "make up"],
+)
+def test_every_start_gives_the_roles_their_settings_back(stack: Stack, way: tuple[str, ...]) -> None:
+    """And so does `make up`, which runs the second one."""
     start(stack)
     before = settings(stack)
+    password = stack.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'tangga_app'", "postgres")
     # What a role may do to itself, and what only the superuser could do to it.
     stack.sql("ALTER ROLE tangga_app SET search_path = nothere", APP)
     stack.sql("ALTER ROLE tangga_app IN DATABASE tangga SET default_transaction_read_only = on", APP)
     stack.sql("ALTER ROLE tangga_owner SET lock_timeout = '1ms'")
     stack.sql("ALTER ROLE tangga_app CONNECTION LIMIT 1", "postgres")
-    password = stack.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'tangga_app'", "postgres")
     assert settings(stack) != before
-    with stack.session("SELECT"):
-        stack.compose("restart", "db")
+    with stack.session("SELECT 1", APP):
+        stack.compose(*way)
         start(stack)
+        # Whoever began with those settings would go on with them.
+        assert stack.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'tangga_app'") == "0"
     assert settings(stack) == before
     assert stack.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'tangga_app'", "postgres") == password
+
+
+def test_others_get_in_when_the_app_has_all_that_it_may(stack: Stack) -> None:
+    small = stack.folder / "small.yaml"
+    small.write_text("services: { db: { command: [postgres, -c, max_connections=12] } }\n")
+    start(stack, COMPOSE_FILE=f"compose.yaml:{small.name}")
+    with ExitStack() as sessions:
+        for _ in range(4):  # 12, less 3 of the superuser and 5 that are kept
+            sessions.enter_context(stack.session("SELECT 1", APP))
+        assert not logs_in(stack, APP, "DB_PASS")
+        for _ in range(4):
+            sessions.enter_context(stack.session("SELECT 1"))
+        assert logs_in(stack, OWNER, "DB_OWNER_PASS")
+
+
+def test_up_says_what_is_wrong_with_the_roles(stack: Stack) -> None:
+    quick = stack.folder / "quick.yaml"
+    quick.write_text("services: { db: { healthcheck: { interval: 1s, retries: 1, start_period: 1s } } }\n")
+    refused = stack.run("make", "up", COMPOSE_FILE=f"compose.yaml:{quick.name}", EXTENSIONS="pg_trgm, no_such_thing")
+    assert refused.returncode != 0
+    said = r'^error: the database did not become healthy: roles\.sql:\d+: extension "no_such_thing" is not available$'
+    assert re.search(said, refused.stdout, re.M), refused.stdout
+    assert re.search(r"^   do: correct EXTENSIONS in \.env, .*POSTGRES_PACKAGES", refused.stdout, re.M)
+    # All or nothing, and whoever is connected is served.
+    assert stack.sql("SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'") == "0"
