@@ -14,7 +14,6 @@ cd "${BASH_SOURCE%/*}/.."
 declare -rA release_of=([15]=bookworm [17]=trixie)
 # Names that no public registry can have: whoever owned one there could put an image behind it, which would get the passwords.
 readonly stand_ins=localhost/tangga stand_in_python=localhost/tangga/python-stand-in:3.13-trixie
-stand_in_postgres=$stand_ins/postgres-stand-in:17-trixie
 
 # compose.yaml holds the one default of either variable.
 default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head -n 1; }
@@ -23,6 +22,19 @@ present() { docker image inspect "$@" >/dev/null 2>&1; }
 
 # Whether it is a stand-in's name; also as they were called before they had a registry's name.
 stand_in() { [[ $1 == @("$stand_ins"|tangga)/@(python|postgres)-stand-in:* ]]; }
+
+# packages_for MAJOR: those that the stand-in has besides, as they are called for that version of PostgreSQL.
+packages_for() {
+  setting POSTGRES_PACKAGES | tr -s ', \t' '\n' | sed -E "/^$/d; s/^postgresql-[0-9]+-/postgresql-$1-/" | sort -u
+}
+
+# postgres_stand_in MAJOR: its name. Other packages are another image.
+postgres_stand_in() {
+  local packages
+  packages=$(packages_for "$1")
+  [[ -z $packages ]] || packages=-$(sha256sum <<<"$packages" | cut -c 1-8)
+  printf '%s' "$stand_ins/postgres-stand-in:$1-${release_of[$1]}$packages"
+}
 
 # have STAND-IN: whether it is here; one that was built under its old name gets its new one.
 have() { present "$1" || docker image tag "${1#localhost/}" "$1" 2>/dev/null; }
@@ -66,7 +78,7 @@ build_python() {
 # shellcheck disable=SC2016 # "$1" in a hook is mmdebstrap's: the new root
 build_postgres() {
   local release=${release_of[$1]}
-  bootstrap "$release" "postgresql-$1,xz-utils,zstd" --skip=cleanup/run \
+  bootstrap "$release" "$(packages_for "$1" | cat <(printf '%s\n' "postgresql-$1" xz-utils zstd) - | paste -sd ,)" --skip=cleanup/run \
     --essential-hook='printf "postgres:x:999:999::/var/lib/postgresql:/bin/bash\n" >>"$1/etc/passwd"' \
     --essential-hook='printf "postgres:x:999:\n" >>"$1/etc/group"' \
     --essential-hook='mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.conf"' \
@@ -99,6 +111,13 @@ install_mmdebstrap() { as_root apt-get update -qq && as_root apt-get install -y 
 major_of() {
   local tag=${1##*:}
   printf '%s' "${tag%%-*}"
+}
+
+# supported_major IMAGE: of a stand-in that can be built; else of the one that there is by default.
+supported_major() {
+  local major
+  major=$(major_of "$1")
+  if stand_in "$1" && [[ -n ${release_of[$major]:-} ]]; then printf '%s' "$major"; else printf 17; fi
 }
 
 # Compose pulls no stand-in. One with its old name gets its new one in .env, but not while it serves: that would restart the
@@ -140,7 +159,7 @@ other_postgres() {
     image=$(default_image POSTGRES_IMAGE)
     [[ $image == "postgres:$1"[.-]* ]] || image=postgres:$1-trixie
   fi
-  stand_in=$stand_ins/postgres-stand-in:$1-$release
+  [[ -z $release ]] || stand_in=$(postgres_stand_in "$1")
   if present "$image"; then
     say "$image"
   elif [[ -n $release ]] && have "$stand_in"; then
@@ -156,8 +175,27 @@ other_postgres() {
   fi
 }
 
+# The stand-in of .env, with the packages that are asked for now.
+settle_packages() {
+  local packages
+  packages=$(setting POSTGRES_PACKAGES)
+  if ! stand_in "$postgres"; then
+    [[ -z $packages ]] || ! present "$postgres" ||
+      die "POSTGRES_PACKAGES is for the stand-in, and $postgres is an image of somebody else" 'name one that has them in POSTGRES_IMAGE, and take POSTGRES_PACKAGES away'
+    return 0
+  fi
+  [[ ${postgres##*:} != "${stand_in_postgres##*:}" ]] || return 0
+  if ! have "$stand_in_postgres"; then
+    step "build a stand-in with ${packages:-no other packages}" build_postgres "$(major_of "$postgres")" "$stand_in_postgres" ||
+      die 'the stand-in was not built' 'see above; POSTGRES_PACKAGES in .env names packages of Debian'
+  fi
+  # What the environment says is not in .env.
+  [[ -n ${POSTGRES_IMAGE:-} ]] || replaced "POSTGRES_IMAGE=$stand_in_postgres" | write_file .env
+  postgres=$stand_in_postgres
+}
+
 _main() {
-  local python postgres by_hand
+  local python postgres by_hand stand_in_postgres
   if [[ ${1:-} == --postgres ]]; then
     other_postgres "$2"
     return
@@ -165,9 +203,10 @@ _main() {
   settle_names
   python=$(setting PYTHON_IMAGE "$(default_image PYTHON_IMAGE)")
   postgres=$(setting POSTGRES_IMAGE "$(default_image POSTGRES_IMAGE)")
+  stand_in_postgres=$(postgres_stand_in "$(supported_major "$postgres")")
+  settle_packages
   if present "$python" "$postgres"; then return; fi
   by_hand="pull or load $python and $postgres, or set PYTHON_IMAGE and POSTGRES_IMAGE in .env to images that you have"
-  if stand_in "$postgres" && [[ -n ${release_of[$(major_of "$postgres")]:-} ]]; then stand_in_postgres=$stand_ins/${postgres#*tangga/}; fi
   present "$python" || only_buildable PYTHON_IMAGE "$python" "$stand_in_python"
   present "$postgres" || only_buildable POSTGRES_IMAGE "$postgres" "$stand_in_postgres"
   if ! stand_in "$python" && ! present "$python"; then

@@ -60,8 +60,8 @@ def unbounded(seconds: float, settings: Settings) -> str | None:
     return (
         f"Behind a pooler a statement is bounded by its role alone: {role} has a statement_timeout of {seconds:g} s "
         f"(0: none), and DB_STATEMENT_TIMEOUT is {wanted}. `make up` gives it that; where the "
-        f"database is elsewhere, its administrator: ALTER ROLE {role} SET statement_timeout = '{wanted}s', the same for "
-        "lock_timeout, then restart the pooler."
+        f"database is elsewhere, its administrator: ALTER ROLE {role} SET statement_timeout = '{wanted}s', the same "
+        "for lock_timeout, then restart the pooler."
     )
 
 
