@@ -25,7 +25,7 @@ stand_in() { [[ $1 == @("$stand_ins"|tangga)/@(python|postgres)-stand-in:* ]]; }
 
 # packages_for MAJOR: those that the stand-in has besides, as they are called for that version of PostgreSQL.
 packages_for() {
-  setting POSTGRES_PACKAGES | tr -s ', \t' '\n' | sed -E "/^$/d; s/^postgresql-[0-9]+-/postgresql-$1-/" | sort -u
+  setting POSTGRES_PACKAGES | tr -s ', \t' '\n' | sed -E "/^$/d; s/^postgresql-[0-9]+-/postgresql-$1-/" | LC_ALL=C sort -u
 }
 
 # postgres_stand_in MAJOR: its name. Other packages are another image.

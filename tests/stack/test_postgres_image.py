@@ -1,5 +1,6 @@
 """The contract of the official PostgreSQL image, on whichever image is in use: the stand-in must honour it too."""
 
+import hashlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -50,10 +51,15 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def image(make_stack: Callable[[str], Stack]) -> str:
+def stack(make_stack: Callable[[str], Stack]) -> Stack:
     stack = make_stack("contract")
     stack.ok("scripts/env.sh")
     stack.ok("scripts/images.sh")
+    return stack
+
+
+@pytest.fixture(scope="module")
+def image(stack: Stack) -> str:
     named = re.search(r"^POSTGRES_IMAGE=(.+)$", (stack.folder / ".env").read_text(), re.M)
     default = re.findall(r"POSTGRES_IMAGE:-([^}]+)", (REPOSITORY / "compose.yaml").read_text())[0]
     return named[1] if named else str(default)
@@ -165,3 +171,27 @@ def test_other_commands_are_run_as_they_are(server: Server) -> None:
     server.start(command=("echo", "hello"))
     assert server.exit_code() == 0
     assert server.logs().strip() == "hello"
+
+
+def test_other_packages_are_another_stand_in(stack: Stack, image: str) -> None:
+    """Built, it takes a minute; here it is there already."""
+    plain, names = "localhost/tangga/postgres-stand-in:17-trixie-0", {}
+    for major, release in (("15", "bookworm"), ("17", "trixie")):
+        packages = f"postgresql-{major}-one\npostgresql-{major}-two\nthree\n"
+        digest = hashlib.sha256(packages.encode()).hexdigest()[:8]
+        names[major] = f"localhost/tangga/postgres-stand-in:{major}-{release}-{digest}"
+    for name in (plain, *names.values()):
+        stack.ok("docker", "image", "tag", image, name)
+    try:
+        with stack.changed_env_file(POSTGRES_IMAGE=plain, POSTGRES_PACKAGES="'three, postgresql-17-two postgresql-17-one'"):
+            stack.ok("scripts/images.sh")
+            assert stack.setting("POSTGRES_IMAGE") == names["17"]
+            # make db-upgrade takes them along.
+            assert stack.ok("scripts/images.sh", "--postgres", "15").splitlines()[-1] == names["15"]
+            stack.set_env_file("POSTGRES_IMAGE", "somebody/elses:17")
+            stack.ok("docker", "image", "tag", image, "somebody/elses:17")
+            refused = stack.run("scripts/images.sh")
+            assert refused.returncode == 1
+            assert "error: POSTGRES_PACKAGES is for the stand-in, and somebody/elses:17 is an image of" in refused.stdout
+    finally:
+        stack.run("docker", "image", "rm", plain, *names.values(), "somebody/elses:17")
