@@ -60,11 +60,22 @@ make_readable() {
   say '  services and migrations made readable for containers (chmod o+rX)'
 }
 
+# The CA bundles that containers have mounted are somebody's, so they are only named.
+check_bundles() {
+  local name file
+  for name in DB_SSLROOTCERT ACME_CA_FILE; do
+    file=$(setting "$name")
+    [[ ! -e $file || $(stat -L -c %A -- "$file") == ???????r* ]] ||
+      die "$name=$file cannot be read by containers, which run as users of their own" "chmod o+r $file"
+  done
+}
+
 _main() {
   make_readable
   [[ -e .env ]] || generate
   read_settings
   backup_folder
+  check_bundles
   local name
   for name in "${secrets[@]}"; do
     [[ $(setting "$name") != *"$placeholder"* ]] ||

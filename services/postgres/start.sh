@@ -41,7 +41,7 @@ make_cluster() {
 
 # Entry by entry: each is in the one place or in the other, and a second run moves the rest.
 move_cluster() {
-  find "$whole" -mindepth 1 -maxdepth 1 -exec mv --target-directory="$PGDATA" -- {} +
+  find "$whole" -mindepth 1 -maxdepth 1 -exec mv -t "$PGDATA" -- {} +
   sync "$PGDATA"
   rmdir "$whole"
 }
@@ -49,7 +49,7 @@ move_cluster() {
 prepare() {
   local found
   mkdir -p "$PGDATA"
-  chmod 700 "$PGDATA"
+  chmod 700 "$PGDATA" 2>/dev/null || true
   if [[ ! -d $whole && ! -e $PGDATA/PG_VERSION ]]; then
     found=$(find "$PGDATA" -mindepth 1 -maxdepth 1 ! -name lost+found ! -path "$new")
     [[ -z $found ]] ||

@@ -35,8 +35,8 @@ def test_plan(stack: Stack) -> None:
 
 def test_a_step_that_needs_an_extension_of_the_superuser_and_a_role(stack: Stack) -> None:
     """EXTENSIONS and EXTRA_ROLES: on the scratch server, on the live one, and in a restored database."""
-    up = '''op.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    op.execute("GRANT SELECT ON posts TO reader")'''
+    up = """op.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    op.execute("GRANT SELECT ON posts TO reader")"""
     file = stack.plant("0000000000a2", up, 'op.execute("REVOKE SELECT ON posts FROM reader")')
     try:
         refused = stack.run("make", "plan")

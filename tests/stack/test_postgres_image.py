@@ -183,7 +183,9 @@ def test_other_packages_are_another_stand_in(stack: Stack, image: str) -> None:
     for name in (plain, *names.values()):
         stack.ok("docker", "image", "tag", image, name)
     try:
-        with stack.changed_env_file(POSTGRES_IMAGE=plain, POSTGRES_PACKAGES="'three, postgresql-17-two postgresql-17-one'"):
+        with stack.changed_env_file(
+            POSTGRES_IMAGE=plain, POSTGRES_PACKAGES="'three, postgresql-17-two postgresql-17-one'"
+        ):
             stack.ok("scripts/images.sh")
             assert stack.setting("POSTGRES_IMAGE") == names["17"]
             # make db-upgrade takes them along.
@@ -192,6 +194,8 @@ def test_other_packages_are_another_stand_in(stack: Stack, image: str) -> None:
             stack.ok("docker", "image", "tag", image, "somebody/elses:17")
             refused = stack.run("scripts/images.sh")
             assert refused.returncode == 1
-            assert "error: POSTGRES_PACKAGES is for the stand-in, and somebody/elses:17 is an image of" in refused.stdout
+            assert (
+                "error: POSTGRES_PACKAGES is for the stand-in, and somebody/elses:17 is an image of" in refused.stdout
+            )
     finally:
         stack.run("docker", "image", "rm", plain, *names.values(), "somebody/elses:17")
