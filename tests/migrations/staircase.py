@@ -28,9 +28,10 @@ STEPS = [
     Step("d2a7b1e94c38", "v7 tambah index votes.post_id"),
     Step("5e90c3f7a861", "v8 buat tabel login_attempts"),
     Step("a84f6d1be027", "v9 buat tabel idempotency_keys"),
+    Step("3b7d90c5e2a6", "v10 index untuk pencarian nama"),
 ]
-V1, V2, V3, V4, V5, V6, V7, V8, V9 = REVISIONS = [step.revision for step in STEPS]
-HEAD = V9
+V1, V2, V3, V4, V5, V6, V7, V8, V9, V10 = REVISIONS = [step.revision for step in STEPS]
+HEAD = V10
 
 _CATALOGUE = {
     "columns": """
@@ -53,6 +54,7 @@ _CATALOGUE = {
     "others": """
         SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
         UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype NOT IN ('c', 'b')
+        UNION ALL SELECT extname FROM pg_extension
         UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal
         ORDER BY 1
     """,

@@ -46,10 +46,10 @@ def test_the_terminal_shows_steps_and_tables(at_head: str, project: Path) -> Non
     with scratch_database(at_head) as database:
         migrate(database, "downgrade", V5)
         shown = _graph(database, project=project).stdout
-        steps = [line.split("  ") for line in shown.splitlines()[1:10]]
-        assert [line[0].strip() for line in steps] == [*"○○○○◉●●●●"]
+        steps = [line.split("  ") for line in shown.splitlines()[1:11]]
+        assert [line[0].strip() for line in steps] == [*"○○○○○◉●●●●"]
         lines = [line for line in shown.splitlines() if any(step.revision in line for step in STEPS)]
-        states = [*["pending"] * 4, "current", *["applied"] * 4]
+        states = [*["pending"] * 5, "current", *["applied"] * 4]
         for line, step, state in zip(lines, reversed(STEPS), states, strict=False):
             assert step.revision in line
             assert step.message in line
@@ -99,7 +99,7 @@ def test_svg_files_are_well_formed_and_their_text_is_text(at_head: str, project:
     for step in STEPS:
         assert step.revision in steps
         assert step.message in steps
-    assert (steps.count("applied"), steps.count("current")) == (8, 1)
+    assert (steps.count("applied"), steps.count("current")) == (9, 1)
     assert {"posts", "users", "votes", "owner_id", "PK FK", "timestamp with time zone"} <= set(tables)
     # White beneath, whatever the page around it is.
     for name in printed:

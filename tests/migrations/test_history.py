@@ -11,7 +11,7 @@ import pytest
 
 from services.migrate.exits import STEP_FAILED
 from tests.databases import alembic_process, migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V3, V4, V5, V8, edit, plant
+from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V3, V4, V5, V9, edit, plant
 
 OWNER = os.environ["DB_OWNER_USERNAME"]
 NEWEST_FIRST = [(step.revision, step.message) for step in reversed(STEPS)]
@@ -36,7 +36,7 @@ def _states(database: str, **kwargs: Any) -> dict[str, str]:
 def test_before_the_first_step_all_are_pending(database: str) -> None:
     lines = _log(database).splitlines()
     assert "at nothing yet (base)" in lines[0]
-    assert f"head {HEAD} | 9 pending: make migrate" in lines[0]
+    assert f"head {HEAD} | 10 pending: make migrate" in lines[0]
     assert [tuple(re.split(r"  +", line)) for line in lines[3:]] == [(*step, "pending") for step in NEWEST_FIRST]
 
 
@@ -46,13 +46,13 @@ def test_what_was_applied_says_when_how_long_by_which_version_and_who(database: 
     assert alembic_process(database, "upgrade", V5, environment={"TAG": "1.4"}).returncode == 0
     lines = _log(database).splitlines()
     assert lines[0].startswith(f"database {database} on ")
-    assert f" | at {V5} | head {HEAD} | 4 pending: make migrate" in lines[0]
+    assert f" | at {V5} | head {HEAD} | 5 pending: make migrate" in lines[0]
     assert re.split(r"  +", lines[2]) == ["revision", "message", "state", "applied (UTC)", "took", "image", "by"]
     rows = [re.split(r"  +", line) for line in lines[3:]]
     assert [(row[0], row[1]) for row in rows] == NEWEST_FIRST
-    assert [row[2] for row in rows] == [*["pending"] * 4, "current", *["applied"] * 4]
-    assert [row[5:] for row in rows[4:]] == [["1.4", OWNER], *[["1.3", OWNER]] * 4]
-    for row in rows[4:]:
+    assert [row[2] for row in rows] == [*["pending"] * 5, "current", *["applied"] * 4]
+    assert [row[5:] for row in rows[5:]] == [["1.4", OWNER], *[["1.3", OWNER]] * 4]
+    for row in rows[5:]:
         assert (
             start
             <= datetime.fromisoformat(f"{row[3]}+00:00") + timedelta(seconds=1)
@@ -113,7 +113,7 @@ def test_a_database_from_before_the_log_says_so(at_head: str) -> None:
     with scratch_database(at_head) as database:
         query(database, "DROP TABLE migration_log")
         shown = _log(database)
-        assert len(re.findall(r"(?:applied|current)  no record$", shown, re.M)) == 9
+        assert len(re.findall(r"(?:applied|current)  no record$", shown, re.M)) == len(REVISIONS)
         assert "no record: applied before migration_log existed" in shown
         assert "nothing pending" in shown
         assert _report(database, "--all")["runs"] == []
@@ -139,13 +139,13 @@ def test_what_failed_stands_beneath_its_step(at_head: str, project: Path) -> Non
 def test_pages_hold_every_step_once(at_head: str) -> None:
     pages = [_log(at_head, "--page", str(page), "--per-page", "5").splitlines() for page in (1, 2)]
     assert [
-        re.split(r"  +", line)[0] for page, count in zip(pages, (5, 4), strict=True) for line in page[3 : 3 + count]
+        re.split(r"  +", line)[0] for page, count in zip(pages, (5, 5), strict=True) for line in page[3 : 3 + count]
     ] == [*reversed(REVISIONS)]
     assert pages[0][-1] == "page 1 of 2: alembic log --per-page 5 --page 2"
     assert pages[1][-1] == "page 2 of 2"
     assert "page" not in _log(at_head)
     report = _report(at_head, "--page", "2", "--per-page", "5")
-    assert (report["page"], report["pages"], len(report["revisions"])) == (2, 2, 4)
+    assert (report["page"], report["pages"], len(report["revisions"])) == (2, 2, 5)
 
 
 def test_the_next_page_is_named_as_a_make_target(at_head: str, project: Path) -> None:
@@ -175,7 +175,7 @@ def test_steps_that_only_the_database_knows_come_first(at_head: str, project: Pa
         assert lines[1] == "This image is older than the database: it does not have 0000000000a2."
         assert re.match(r"0000000000a2  \(not in this image\) +current  .*  1\.4 ", lines[4])
         assert re.match(r"0000000000a1  \(not in this image\) +applied  .*  1\.4 ", lines[5])
-        assert re.match(rf"{HEAD}  v9 buat tabel idempotency_keys +applied  ", lines[6])
+        assert re.match(rf"{HEAD}  v10 index untuk pencarian nama +applied  ", lines[6])
         # Without the log, only alembic_version can tell.
         query(database, "DROP TABLE migration_log")
         lines = _log(database).splitlines()
@@ -204,4 +204,4 @@ def test_without_a_database_it_says_so() -> None:
 
 def test_alembics_own_history_is_as_it_was(at_head: str) -> None:
     finished = alembic_process(at_head, "history", "--rev-range", f"{V5}:")
-    assert f"{V8} -> {HEAD} (head), v9 buat tabel idempotency_keys" in finished.stdout
+    assert f"{V9} -> {HEAD} (head), v10 index untuk pencarian nama" in finished.stdout

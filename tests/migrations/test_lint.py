@@ -336,7 +336,7 @@ def test_the_command_for_a_person_and_for_a_program(project: Path) -> None:
         return finished.returncode, finished.stdout
 
     asked = "The database was not asked (--database): edited files and invalid indexes are not seen.\n"
-    assert lint() == (0, f"9 revisions: 0 findings, 15 exceptions with a reason\n{asked}")
+    assert lint() == (0, f"10 revisions: 0 findings, 15 exceptions with a reason\n{asked}")
     plant(project, "planted00001", 'op.drop_column("posts", "no_hp")')
     code, output = lint("head")
     assert code == FINDINGS
@@ -381,7 +381,7 @@ def test_a_database_tells_edited_files_and_invalid_indexes(at_head: str, project
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_posts_nama'::regclass",
             role="superuser",
         )
-        edit(next((project / "migrations/versions").glob(f"*_{HEAD}_*.py")), "v9", "V9")
+        edit(next((project / "migrations/versions").glob(f"*_{HEAD}_*.py")), "v10", "V10")
         assert lint(database) == (
             FINDINGS,
             [("edited-after-applied", 7, HEAD), ("invalid-index", 5, "planted00001")],

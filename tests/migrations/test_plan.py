@@ -340,6 +340,8 @@ def test_the_staircase_from_v1(at_v1: str) -> None:
         [("posts", "ACCESS EXCLUSIVE", [])],  # v6
         [],  # v7, an index on a table that is new as well
         *[[], []] * 2,  # v8 and v9, new tables with an index each
+        [],  # v10, the extension
+        [("posts", "SHARE UPDATE EXCLUSIVE", ["scan"])],  # v10, the index
     ]
     assert not any(step.destructive for step in made.steps)
     assert all(step.reversible for step in made.steps)
@@ -361,7 +363,7 @@ def test_a_step_takes_the_branch_that_it_will_take(at_v1: str, database: str) ->
         assert plan.strongest_lock(made) is None
 
 
-@pytest.mark.parametrize(("to", "count"), [("+1", 1), (V4, 3), ("head", 8)])
+@pytest.mark.parametrize(("to", "count"), [("+1", 1), (V4, 3), ("head", 9)])
 def test_it_goes_as_far_as_it_is_told(at_v1: str, to: str, count: int) -> None:
     assert len(plan_of(at_v1, to=to).steps) == count
 

@@ -5,8 +5,8 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from tests.databases import PROJECT, alembic_process, migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, catalogue, revision
+from tests.databases import PROJECT, Role, Row, alembic_process, migrate, query, scratch_database
+from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V9, V10, catalogue, revision
 
 POSTS_1 = [
     ("posts", "id", "integer", True, "nextval('posts_id_seq'::regclass)"),
@@ -70,7 +70,11 @@ EXPECTED = [
     V6_SCHEMA := ([*V4_COLUMNS, NO_HP, *USERS, *VOTES], [*V4_CONSTRAINTS, *KEYS_VOTES]),
     V6_SCHEMA,  # v7 is an index
     ([*LOGIN_ATTEMPTS, *V6_SCHEMA[0]], [PK_LOGIN_ATTEMPTS, *V6_SCHEMA[1]]),
-    ([*IDEMPOTENCY_KEYS, *LOGIN_ATTEMPTS, *V6_SCHEMA[0]], [*KEYS_IDEMPOTENCY, PK_LOGIN_ATTEMPTS, *V6_SCHEMA[1]]),
+    V9_SCHEMA := (
+        [*IDEMPOTENCY_KEYS, *LOGIN_ATTEMPTS, *V6_SCHEMA[0]],
+        [*KEYS_IDEMPOTENCY, PK_LOGIN_ATTEMPTS, *V6_SCHEMA[1]],
+    ),
+    V9_SCHEMA,  # v10 is an index
 ]
 
 
@@ -122,6 +126,26 @@ def test_up_down_and_up_again_gives_the_same_catalogue(database: str) -> None:
     assert left == {"alembic_version", "alembic_version_pkc"}
     migrate(database, "upgrade", "head")
     assert catalogue(database) == seen[-1]
+
+
+@pytest.mark.parametrize(("role", "left"), [("superuser", [("pg_trgm",)]), ("owner", [])])
+def test_the_extension_of_the_search_goes_with_its_step_unless_somebody_else_made_it(
+    database: str, role: Role, left: list[Row]
+) -> None:
+    query(database, "CREATE EXTENSION pg_trgm", role=role)
+    migrate(database, "upgrade", V10)
+    migrate(database, "downgrade", V9)
+    extensions = "SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql'"
+    assert query(database, extensions) == left
+    migrate(database, "upgrade", V10)
+    assert query(database, extensions) == [("pg_trgm",)]
+
+
+def test_an_extension_that_others_use_stays_when_the_step_goes(database: str) -> None:
+    migrate(database, "upgrade", V10)
+    query(database, "CREATE INDEX mine ON posts USING gin (alamat gin_trgm_ops)")
+    migrate(database, "downgrade", V9)
+    assert query(database, "SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'") == [(1,)]
 
 
 def test_models_and_database_agree_at_head(at_head: str) -> None:

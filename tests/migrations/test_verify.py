@@ -283,9 +283,9 @@ def test_the_command_prints_a_table_and_ends_with_its_own_code(project: Path, da
     assert clean.returncode == 0, clean.stderr
     lines = clean.stdout.splitlines()
     assert lines[0].split() == ["step", "message", "up", "down"]
-    assert [line.split()[0] for line in lines[1:10]] == REVISIONS
-    assert lines[10].startswith("9 steps with 10 rows a table in ")
-    assert lines[11:] == ["verified: up, down and up again, printed SQL, models"]
+    assert [line.split()[0] for line in lines[1:11]] == REVISIONS
+    assert lines[11].startswith("10 steps with 10 rows a table in ")
+    assert lines[12:] == ["verified: up, down and up again, printed SQL, models"]
     file = _planted(project, *FAULTS["leftover sequence"][:2])
     faulty = alembic_process(database, "verify", "--from", HEAD, "--json", project=project)
     assert (faulty.returncode, faulty.stderr.partition("\n")[0]) == (FINDINGS, "error: verify: 1 fault")

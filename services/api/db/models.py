@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, SmallInteger, func, true
+from sqlalchemy import DateTime, ForeignKey, Index, SmallInteger, func, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,6 +25,10 @@ class Post(Base):
     """An entry with a name (nama), an age (umur), an address (alamat) and perhaps a phone number (no_hp)."""
 
     __tablename__ = "posts"
+    # For `search`: three characters in a row, wherever they stand.
+    __table_args__ = (
+        Index("ix_posts_nama_trgm", "nama", postgresql_using="gin", postgresql_ops={"nama": "gin_trgm_ops"}),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     nama: Mapped[str]
