@@ -208,6 +208,8 @@ class Settings(DatabaseSettings):
     # Statements that one worker has under way at the same time; others wait for their turn.
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 5
     db_statement_timeout: Annotated[float, Field(gt=0)] = 10
+    # A search, or a page far out: how long it may wait for its turn, and how long it may take then.
+    db_scan_timeout: Annotated[float, Field(gt=0)] = 2
     # A pooler in transaction mode stands between: nothing may stay in the session from one statement to the next.
     db_pooler: bool = False
     # How many containers run the API: for the connection budget at the start (observe/budget.py).

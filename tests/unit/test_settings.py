@@ -89,6 +89,7 @@ def test_a_missing_setting_ends_the_program_and_names_itself(
         ("LOG_LEVEL", "level-9283"),
         ("DB_STATEMENT_TIMEOUT", "0"),
         ("DB_STATEMENT_TIMEOUT", "9283s"),
+        ("DB_SCAN_TIMEOUT", "0"),
     ],
 )
 def test_a_wrong_setting_ends_the_program_without_showing_its_value(

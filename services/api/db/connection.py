@@ -97,7 +97,7 @@ class Connection(Runner):
 
     async def _run(self, statement: Statement, values: dict[str, Any]) -> list[Row]:
         prepared = self._prepared
-        if prepared is None:
+        if prepared is None or statement.scans:
             return statement.rows(await self._send(statement.text, values, writes=statement.writes))
         if statement not in prepared:
             await self._send(statement.prepare)

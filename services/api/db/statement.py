@@ -13,6 +13,13 @@ _DIALECT = psycopg2.dialect()  # type: ignore[no-untyped-call]
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _WRITES = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|MERGE INTO)\b")
 _numbers = count(1)
+# One at a time in the whole database, however many workers and replicas there are, and on one of its processors: then
+# what is left is everybody else's (decision 34). Any key will do that is not the migrators'.
+SCAN_KEY = int.from_bytes(b"tangga s", "big")
+_BEFORE_SCAN = (
+    f"SET LOCAL lock_timeout = %(scan_timeout)s; SELECT pg_advisory_xact_lock({SCAN_KEY}); "
+    "SET LOCAL statement_timeout = %(scan_timeout)s; SET LOCAL max_parallel_workers_per_gather = 0; "
+)
 
 Row = dict[str, Any]
 
@@ -23,15 +30,22 @@ class Statement:
     Compiling takes longer than all the rest of a read, so it is not done for each request. For the same reason the
     server parses and plans it once for each connection (`prepare`, then `execute`); `text` is for where that cannot be.
 
+    One that may read a whole table (`scans`) is never prepared: only a plan that knows the values takes the right
+    index. It goes out in one message with its bounds, which end with it.
+
     Types are psycopg2's: a JSON value goes in as `psycopg2.extras.Json`, and bytes come out as a memoryview.
     """
 
-    def __init__(self, statement: CompilerElement | str, *, harmless: bool = False) -> None:
-        """Compile; a string is SQL with `:name` for each value. `harmless`: if it writes, it may well be done twice."""
+    def __init__(self, statement: CompilerElement | str, *, harmless: bool = False, scans: str = "") -> None:
+        """Compile; a string is SQL with `:name` for each value. `harmless`: if it writes, it may well be done twice.
+
+        `scans` marks a statement that may read a whole table, and tells the client what to do if that takes too long.
+        """
+        self.scans = scans
         element = text(statement) if isinstance(statement, str) else statement
         compiled = element.compile(dialect=_DIALECT)
         binds: dict[str, BindParameter[Any]] = getattr(compiled, "binds", {})
-        self.text = str(compiled)
+        self.text = (_BEFORE_SCAN if scans else "") + str(compiled)
         # Whether it matters if it was done or not, should its answer be lost.
         self.writes = bool(_WRITES.search(self.text)) and not harmless
         self._own = {name: bind.value for name, bind in binds.items() if not bind.required}

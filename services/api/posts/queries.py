@@ -11,6 +11,8 @@ from services.api.db.models import Post, User, Vote
 from services.api.db.statement import Row, Statement
 
 USUAL_LIMIT = 10
+_FAR = 1000  # rows that `skip` may pass over in no time
+_SHORTER = "Look for three characters or more; instead of `skip`, follow the `Link` header."
 
 
 def _with_owner_and_votes(posts: FromClause) -> Select[Any]:
@@ -30,7 +32,7 @@ _by_id = Statement(_with_owner_and_votes(_posts).where(_posts.c.id == bindparam(
 
 
 @cache
-def _page(*, usual: bool, after: bool, skip: bool, search: bool) -> Statement:
+def _page(*, usual: bool, after: bool, skip: bool, search: bool, scans: bool) -> Statement:
     """Build the statement of a page. Its posts are found first: the rest is asked only for rows that are shown."""
     # Written out, the usual limit is known to the planner, which then plans once for all requests (decision 23).
     limit: Any = literal_column(str(USUAL_LIMIT)) if usual else bindparam("limit")
@@ -43,7 +45,7 @@ def _page(*, usual: bool, after: bool, skip: bool, search: bool) -> Statement:
     if search:
         posts = posts.where(_posts.c.nama.ilike(bindparam("pattern"), escape="\\"))
     page = posts.subquery("page")
-    return Statement(_with_owner_and_votes(page).order_by(page.c.id.desc()))
+    return Statement(_with_owner_and_votes(page).order_by(page.c.id.desc()), scans=_SHORTER if scans else "")
 
 
 # Inside a CTE, SQLAlchemy wants values spelt out, and their parameters named unlike their columns.
@@ -79,7 +81,13 @@ async def find(db: Runner, post_id: int) -> Row | None:
 
 async def page(db: Runner, limit: int, skip: int, after: int | None, search: str) -> list[Row]:
     """Return up to `limit` posts, newest first, that come after the post `after` (keyset) or after `skip` rows."""
-    statement = _page(usual=limit == USUAL_LIMIT, after=after is not None, skip=skip > 0, search=bool(search))
+    statement = _page(
+        usual=limit == USUAL_LIMIT,
+        after=after is not None,
+        skip=skip > 0,
+        search=bool(search),
+        scans=bool(search) or skip > _FAR,
+    )
     escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return await db.rows(statement, limit=limit, after=after, skip=skip, pattern=f"%{escaped}%")
 
