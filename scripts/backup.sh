@@ -8,7 +8,7 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-readonly BEHIND=8
+readonly AHEAD=6 BEHIND=8
 
 on_host() {
   local folder
@@ -22,19 +22,27 @@ make_one() {
 }
 
 # compose.prod.yaml has another default.
+# shellcheck disable=SC2310 # one command
 wanted_before_migrate() {
   local default=false
   if in_production; then default=true; fi
   [[ $(setting BACKUP_BEFORE_MIGRATE "$default") =~ ^(1|true|yes|on)$ ]]
 }
 
-ask_alembic() { docker compose --progress quiet run --rm -T migrate alembic "$@" 2>/dev/null </dev/null; }
+ask_alembic() { docker compose --progress quiet run --rm -T migrate alembic "$@" </dev/null; }
 
 # Where nothing was ever migrated, there is nothing to back up.
-pending() {
-  local status=0
-  ask_alembic current --check-heads >/dev/null || status=$?
-  ((status == BEHIND)) && [[ -n $(ask_alembic current) ]]
+before_migrate() {
+  # shellcheck disable=SC2310 # each line fails by itself
+  if ! wanted_before_migrate; then return; fi
+  attempt ask_alembic current --check-heads
+  case $tried in
+    0 | "$AHEAD") return ;;
+    "$BEHIND") ;;
+    *) give_up 'the database could not be asked whether steps are pending, so there is no backup, and nothing was migrated' ;;
+  esac
+  asked ask_alembic current
+  [[ -z $answer ]] || make_one
 }
 
 # In memory if it fits there twice, beside what else needs memory: then nothing of it touches the live server.
@@ -49,11 +57,12 @@ verify() {
   told checksum in_backup check "$1"
   # shellcheck disable=SC2034 # by position
   read -r name revision image bytes <<<"$told"
+  # shellcheck disable=SC2310 # each line fails by itself
   if fits_in_memory "$bytes"; then
     # A project of its own: make plan and make verify have a scratch server, too.
     throwaway="$(setting COMPOSE_PROJECT_NAME tangga)-verify"
     trap 'docker compose --project-name "$throwaway" --profile "*" down --volumes >/dev/null 2>&1 || true' EXIT
-    step 'scratch server' docker compose --project-name "$throwaway" up --detach --wait scratch || die 'the scratch server did not start' 'see above'
+    step --or 'the scratch server did not start' 'scratch server' docker compose --project-name "$throwaway" up --detach --wait scratch
     told 'restore and compare' docker compose --project-name "$throwaway" --progress quiet run --rm -T --no-deps -e PGHOST=scratch -e PGPORT=5432 backup load "$name" verify
   else
     say '  it does not fit in memory, so it is restored into a database beside the live one'
@@ -65,11 +74,12 @@ verify() {
 }
 
 _main() {
+  read_settings
   case ${1:-} in
     '') make_one ;;
     --list) on_host list "${@:2}" ;;
     --verify) verify "$2" ;;
-    --before-migrate) if wanted_before_migrate && pending; then make_one; fi ;;
+    --before-migrate) before_migrate ;;
     *) die "unknown option $1" 'scripts/backup.sh [--list [--json] | --verify FILE | --before-migrate]' ;;
   esac
 }

@@ -11,6 +11,7 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
+read_settings # here, so that those who run in a part of this need not ask
 project=$(confirmed_project)
 readonly project next=$project-db-next transfer=$project-db-transfer
 
@@ -20,33 +21,37 @@ held=''       # writers are kept out
 
 # shellcheck disable=SC2329 # with_deploy_lock calls it
 clean_up() {
-  [[ -z $stopped ]] || docker compose up --detach --wait db >/dev/null 2>&1
+  [[ -z $stopped ]] || docker compose up --detach --wait db >/dev/null 2>&1 || say '       the database does not run: make up'
   [[ -z $new_volume ]] || remove_leftovers
 }
 
 volume_name() { printf '%s_%s' "$project" "$1"; }
 current() {
   local volume
-  volume=$(setting DB_VOLUME db-data) || return
+  volume=$(setting DB_VOLUME db-data)
   volume_name "$volume"
 }
-present() { docker volume inspect "$1" >/dev/null 2>&1; }
 
 # Of a run that failed or was killed: its containers, and the volumes that neither serve nor are kept.
 remove_leftovers() {
   local name serves keeps volumes ours=(--filter "label=com.docker.compose.project=$project")
-  serves=$(current) || return
-  keeps=$(setting DB_VOLUME_PREVIOUS) || return
-  docker ps --all --quiet "${ours[@]}" --filter "name=^/?($next|$transfer)\$" | xargs -r docker rm --force --volumes >/dev/null || return
-  volumes=$(docker volume ls --quiet "${ours[@]}" --filter label=com.docker.compose.volume=db-data) || return
+  serves=$(current)
+  keeps=$(setting DB_VOLUME_PREVIOUS)
+  docker ps --all --quiet "${ours[@]}" --filter "name=^/?($next|$transfer)\$" | xargs -r docker rm --force --volumes >/dev/null
+  volumes=$(docker volume ls --quiet "${ours[@]}" --filter label=com.docker.compose.volume=db-data)
   # If the one that serves is not among them, they are not what they seem to be.
   grep -qxF -e "$serves" <<<"$volumes" || return 0
   while read -r name; do
-    [[ $name == "$serves" || $name == "$(volume_name "$keeps")" ]] || docker volume rm "$name" >/dev/null || return
+    [[ $name == "$serves" || $name == "${project}_$keeps" ]] || docker volume rm "$name" >/dev/null
   done <<<"$volumes"
 }
 
 major_of_image() { docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^PG_MAJOR=//p'; }
+# described IMAGE VOLUME: for the log; an image that is gone has no version.
+described() {
+  attempt major_of_image "$1"
+  printf 'PostgreSQL %s (%s)' "${answer:-?}" "$2"
+}
 on_db() { docker compose exec -T db "$@"; }
 ask_db() { on_db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postgres)" -d "$(setting DB_NAME tangga)" "$@"; }
 
@@ -69,7 +74,12 @@ start_next() {
 # Keeps writers and migrators out for as long as this script lives: the session reads from this script's pipe.
 hold_writers() {
   local answer
-  coproc HOLD { docker compose exec -T -e PGAPPNAME=tangga-db-upgrade db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postgres)" -d "$(setting DB_NAME tangga)" 2>&1; }
+  # shellcheck disable=SC2310 # two settings
+  # If psql ends early, somebody still reads: what it said is what `expect` finds, not a broken pipe.
+  coproc HOLD {
+    docker compose exec -T -e PGAPPNAME=tangga-db-upgrade db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postgres)" -d "$(setting DB_NAME tangga)" 2>&1 || true
+    exec cat >/dev/null
+  }
   # The migrators' lock (services/migrate/lock.py), then every table. A reader does not notice.
   cat >&"${HOLD[1]}" <<'SQL'
 SELECT CASE WHEN pg_try_advisory_lock(('x' || encode('tanggami', 'hex'))::bit(64)::bigint) THEN 'ready' ELSE 'a migration is running' END;
@@ -106,47 +116,62 @@ copy() {
   POSTGRES_IMAGE=$1 docker compose --progress quiet run --rm -T --no-deps --name "$transfer" --entrypoint 'bash /app/services/postgres/transfer.sh' backup db "$next"
 }
 
+start_db() {
+  read_settings # .env has changed
+  docker compose up --detach --wait db
+}
+
 # switch IMAGE VOLUME: makes them the database's, and keeps what was.
 switch() {
-  local was_image was_volume
-  was_image=$(setting POSTGRES_IMAGE) was_volume=$(setting DB_VOLUME db-data)
+  local was_image was_volume before
+  was_image=$(setting POSTGRES_IMAGE)
+  was_volume=$(setting DB_VOLUME db-data)
+  before=$(cat .env && printf .)
   still_held
   stopped=1
-  STEP_QUIET=1 step 'stop the old server' docker compose stop db || die 'the old server did not stop' 'make up brings it back'
+  STEP_QUIET=1 step --or 'the old server did not stop' --do 'make up brings it back' 'stop the old server' docker compose stop db
   replaced "POSTGRES_IMAGE=$1" "DB_VOLUME=$2" "POSTGRES_IMAGE_PREVIOUS=$was_image" "DB_VOLUME_PREVIOUS=$was_volume" | write_file .env
-  if ! step 'server' docker compose up --detach --wait db; then
-    forget_previous "POSTGRES_IMAGE=$was_image" "DB_VOLUME=$was_volume"
-    die 'the other server did not start; back to the one before' 'see above'
+  try 'server' start_db
+  if ((tried)); then
+    printf '%s' "${before%.}" | write_file .env
+    give_up 'the other server did not start; back to the one before' 'make up, if that one does not run'
   fi
   stopped=''
 }
 
-# forget_previous [NAME=VALUE...]: .env with these values, and without what was kept.
-forget_previous() { replaced "$@" -POSTGRES_IMAGE_PREVIOUS -DB_VOLUME_PREVIOUS | write_file .env; }
+# .env without what was kept.
+forget_previous() { replaced -POSTGRES_IMAGE_PREVIOUS -DB_VOLUME_PREVIOUS | write_file .env; }
 
 upgrade() {
-  local image from_image from to_major client rows began
+  local image from_image from to_major client rows began volume
   [[ -z ${POSTGRES_IMAGE:-}${DB_VOLUME:-} ]] || die 'POSTGRES_IMAGE or DB_VOLUME is set in the environment, which wins over .env' 'unset them'
-  [[ -z $(setting DB_VOLUME_PREVIOUS) ]] || die "the volume of the last upgrade, $(setting DB_VOLUME_PREVIOUS), is still kept" 'make db-upgrade confirm=1 deletes it, make db-upgrade back=1 returns to it'
-  [[ -n $(docker compose ps --quiet --status running db 2>/dev/null) ]] || die 'the database of this stack does not run here' 'start it: make up; an external one is upgraded where it is'
-  image=$(scripts/images.sh --postgres "$1" | tee /dev/stderr | tail -n 1)
-  from_image=$(docker inspect --format '{{.Config.Image}}' "$(docker compose ps --quiet db)")
-  from=$(major_of_image "$from_image") to_major=$(major_of_image "$image")
+  volume=$(setting DB_VOLUME_PREVIOUS)
+  [[ -z $volume ]] || die "the volume of the last upgrade, $volume, is still kept" 'make db-upgrade confirm=1 deletes it, make db-upgrade back=1 returns to it'
+  asked docker compose ps --quiet --status running db
+  [[ -n $answer ]] || die 'the database of this stack does not run here' 'start it: make up; an external one is upgraded where it is'
+  image=$(scripts/images.sh --postgres "$1" | tee >(cat >&2) | tail -n 1)
+  asked docker inspect --format '{{.Config.Image}}' "$answer"
+  from_image=$answer
+  asked major_of_image "$from_image"
+  from=$answer
+  asked major_of_image "$image"
+  to_major=$answer
   operation_from="PostgreSQL $from ($(setting DB_VOLUME db-data))"
   [[ -n $to_major ]] || die "$image does not say which version it is (PG_MAJOR)" 'take an official image, such as postgres:17'
   [[ $from != "$to_major" ]] || die "the database is PostgreSQL $from already" "for another image of it: POSTGRES_IMAGE=$image in .env, then make up"
-  remove_leftovers
+  attempt remove_leftovers
+  ((tried == 0)) || give_up 'what an earlier run has left could not be removed; nothing was changed'
   new_volume=db-data-$to_major-$(date -u +%Y%m%d%H%M%S)
   operation_to="PostgreSQL $to_major ($new_volume)"
   client=$image
   ((to_major > from)) || client=$from_image
-  step "new server, PostgreSQL $to_major" start_next "$image" "$new_volume" || die 'the new server did not start; the old one serves as before' 'see above'
+  step --or 'the new server did not start; the old one serves as before' "new server, PostgreSQL $to_major" start_next "$image" "$new_volume"
   began=$(now)
   hold_writers
   told "copy and compare, from $from to $to_major" copy "$client"
   rows=$told
-  step 'stop it' docker stop "$next" || die 'the new server did not stop; the old one serves as before' 'see make logs s=db'
-  docker rm "$next" >/dev/null
+  step --or 'the new server did not stop; the old one serves as before' 'stop it' docker stop "$next"
+  asked docker rm "$next"
   switch "$image" "$new_volume"
   new_volume=''
   say "The database is PostgreSQL $to_major now: $rows rows, equal table by table. Writers were kept out for $(seconds $(($(now) - began))) s."
@@ -154,17 +179,21 @@ upgrade() {
 }
 
 kept() {
-  [[ -n $(setting DB_VOLUME_PREVIOUS) ]] || die 'no volume from before an upgrade is kept' 'make db-upgrade to=...'
+  local volume
+  volume=$(setting DB_VOLUME_PREVIOUS)
+  [[ -n $volume ]] || die 'no volume from before an upgrade is kept' 'make db-upgrade to=...'
 }
 
 back() {
   local image volume
   kept
-  image=$(setting POSTGRES_IMAGE_PREVIOUS) volume=$(setting DB_VOLUME_PREVIOUS)
-  operation_from="PostgreSQL $(major_of_image "$(setting POSTGRES_IMAGE)") ($(setting DB_VOLUME db-data))"
-  operation_to="PostgreSQL $(major_of_image "$image") ($volume)"
+  image=$(setting POSTGRES_IMAGE_PREVIOUS)
+  volume=$(setting DB_VOLUME_PREVIOUS)
+  operation_from=$(described "$(setting POSTGRES_IMAGE)" "$(setting DB_VOLUME db-data)")
+  operation_to=$(described "$image" "$volume")
   if [[ ${yes:-} != 1 ]]; then
     [[ -t 0 ]] || die "what was written since the upgrade is not on the volume $volume, and there is no terminal to ask on; nothing was changed" 'add yes=1'
+    # shellcheck disable=SC2310 # asks, no more
     confirm "What was written since the upgrade is not on the volume $volume. Go back to it?" || die 'nothing was changed'
   fi
   switch "$image" "$volume"
@@ -178,7 +207,8 @@ confirm_upgrade() {
   kept
   volume=$(volume_name "$(setting DB_VOLUME_PREVIOUS)")
   operation_to="without $volume"
-  docker volume rm "$volume" >/dev/null || die "the volume $volume was not deleted" 'see above'
+  attempt docker volume rm "$volume"
+  ((tried == 0)) || give_up "the volume $volume was not deleted"
   forget_previous
   say "deleted the volume $volume"
 }

@@ -15,14 +15,17 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-readonly places=32 ahead=6 behind=8 kept_releases=3
+readonly places=32 ahead=6 behind=8 would_lose_data=11 findings=12 kept_releases=3
 
+read_settings # here, so that those who run in a part of this need not ask
 project=$(confirmed_project)
 edge='' # the proxy's network, by the name that the engine has for it
 old=() new=() # replicas, by id
+wanted=''     # how many there shall be
 replacing=''  # 1: from the first new replica until all are in rotation
 work=''       # a folder for what is passed on between parts of a run
 reason=''     # a file there: why replicas did not become ready
+afterwards='' # what remains to be done by hand if this ends early
 serves=''     # what an error says of those who are not touched by it
 outage='' yes='' keep_schema=''
 
@@ -37,18 +40,20 @@ replicas() {
 # Where the engine does not answer, nobody is out of rotation: who is, may be removed.
 out_of_rotation() {
   local all serving
-  all=$(replicas) || return
-  serving=$(replicas --filter "network=$edge") || return
+  all=$(replicas)
+  serving=$(replicas --filter "network=$edge")
   comm -23 <(printf '%s\n' "$all") <(printf '%s\n' "$serving") | sed '/^$/d'
 }
 
 # find_edge: the proxy's network, and the proxy: without them nobody knows who serves, so nothing may be removed.
 find_edge() {
-  edge=$(docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=rotation)
+  asked docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=rotation
+  edge=$answer
   [[ -n $edge && $edge != *$'\n'* ]] ||
     die "the network of the proxy is not there, so nobody knows which replicas serve; nothing was changed" 'make it and the proxy: docker compose up --detach --force-recreate proxy; then again'
-  [[ -n $(admin 'show info' 2>/dev/null) ]] ||
-    die 'the proxy does not say which replicas serve; nothing was changed' 'see make logs s=proxy; docker compose restart proxy'
+  attempt admin 'show info'
+  ((tried == 0)) || give_up 'the proxy does not say which replicas serve; nothing was changed' 'see make logs s=proxy; docker compose restart proxy'
+  [[ -n $answer ]] || die 'the proxy does not say which replicas serve; nothing was changed' 'see make logs s=proxy; docker compose restart proxy'
 }
 
 # addresses REPLICA...: theirs on the network `rotation`.
@@ -72,54 +77,59 @@ places_of() {
     address != "" && index(wanted, " " address " ") { print $column["svname"], $column["status"], $column["check_status"], $column["scur"] }'
 }
 
-# until_true SECONDS COMMAND...: status 1 if it has not come true by then.
+# until_true SECONDS COMMAND...: status 1 if it has not come true by then. The command is a condition: each line of it has to
+# fail by itself, and who could not be asked is asked again.
 until_true() {
-  local end=$(($(now) + $1 * 1000))
+  local end=$((SECONDS + $1))
   shift
   until "$@"; do
-    (($(now) < end)) || return 1
+    ((SECONDS <= end)) || return 1
     sleep 0.2
   done
 }
 
 # start_new NUMBER: made, taken off the proxy's network, and only then started.
 start_new() {
-  local before id made=()
+  local before after id made=()
   before=$(replicas)
   docker compose up --no-start --no-deps --no-recreate --scale "api=$((${#old[@]} + $1))" api
-  mapfile -t made < <(comm -13 <(printf '%s\n' "$before") <(replicas))
+  after=$(replicas)
+  mapfile -t made < <(comm -13 <(printf '%s\n' "$before") <(printf '%s\n' "$after"))
   for id in "${made[@]}"; do docker network disconnect "$edge" "$id"; done
   docker start "${made[@]}"
 }
 
 # trouble_of REPLICA: why it will not become ready; nothing if it may.
 trouble_of() {
-  local status restarts said
-  read -r status restarts < <(docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$1")
-  if [[ $status == running && $restarts == 0 ]]; then return; fi
-  said=$(docker logs "$1" 2>&1 | sed -n 's/^error: //p' | tail -n 1)
-  printf 'it crashes: %s' "${said:-$(docker logs --tail 1 "$1" 2>&1)}"
+  local state log cause
+  state=$(docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$1") || return
+  if [[ $state == 'running 0' ]]; then return; fi
+  log=$(docker logs "$1" 2>&1) || true
+  cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
+  printf 'it crashes: %s' "${cause:-$(tail -n 1 <<<"$log")}"
 }
 
 # answer_of REPLICA: what /readyz said last, as the health check has noted it.
 answer_of() {
   local answer
-  answer=$(docker inspect --format '{{range .State.Health.Log}}{{json .Output}}{{"\n"}}{{end}}' "$1" | grep . | tail -n 1)
+  answer=$(docker inspect --format '{{range .State.Health.Log}}{{json .Output}}{{"\n"}}{{end}}' "$1" | { grep . || true; } | tail -n 1) || true
   answer=${answer#\"} answer=${answer%\"} answer=${answer%\\n}
   if [[ $answer =~ \\\"detail\\\":\\\"([^\\]+)\\\" ]]; then answer=${BASH_REMATCH[1]}; fi
   printf '/readyz: %s' "${answer:-no answer}"
 }
 
+# shellcheck disable=SC2310 # each line fails by itself
 # Status 0: all are ready, or one never will be, and $reason has the cause.
 decided() {
   local id
   for id in "${new[@]}"; do
-    trouble_of "$id" >"$reason"
+    trouble_of "$id" >"$reason" || return
     [[ ! -s $reason ]] || return 0
   done
   for id in "${new[@]}"; do [[ $(docker inspect --format '{{.State.Health.Status}}' "$id") == healthy ]] || return 1; done
 }
 
+# shellcheck disable=SC2310 # until_true
 wait_ready() {
   local id
   until_true "$(setting DEPLOY_TIMEOUT 60)" decided ||
@@ -130,36 +140,42 @@ wait_ready() {
 }
 
 all_up() { [[ $(places_of "$@" | grep -cE ' UP L7OK ') == "$#" ]]; }
+# shellcheck disable=SC2310 # each line fails by itself
 idle() {
-  local said
-  said=$(places_of "$@") || return
-  [[ -z $said ]] || ! grep -qv ' 0$' <<<"$said"
+  local found
+  found=$(places_of "$@") || return
+  [[ -z $found ]] || ! grep -qv ' 0$' <<<"$found"
 }
+# shellcheck disable=SC2310 # each line fails by itself
 gone() {
-  local said
-  said=$(places_of "$@") && [[ -z $said ]]
+  local found
+  found=$(places_of "$@") || return
+  [[ -z $found ]]
 }
 
+# shellcheck disable=SC2310 # until_true
 take_in() {
-  local id at
+  local id at=()
   for id in "${new[@]}"; do docker network connect --alias api "$edge" "$id"; done
-  mapfile -t at < <(addresses "${new[@]}")
+  listed at addresses "${new[@]}"
   until_true 15 all_up "${at[@]}" || { echo 'the proxy does not find them well'; return 1; }
 }
 
 # drain REPLICA...: the proxy sends them nothing new, what is under way ends, then they go. No request meets one that stops.
 # Where the proxy cannot be asked, they stay.
+# shellcheck disable=SC2310 # until_true
 drain() {
-  local said at names
-  said=$(addresses "$@") || return
-  mapfile -t at < <(sed '/^$/d' <<<"$said")
-  said=$(places_of "${at[@]}") || return
-  mapfile -t names < <(cut -d ' ' -f 1 <<<"$said" | sed '/^$/d')
-  set_places drain "${names[@]}" || return
+  local at=() found=() names=()
+  read_settings # .env has another TAG
+  listed at addresses "$@"
+  mapfile -t at < <(printf '%s\n' "${at[@]}" | sed '/^$/d')
+  listed found places_of "${at[@]}"
+  names=("${found[@]%% *}")
+  set_places drain "${names[@]}"
   until_true "$(setting DRAIN_TIMEOUT 30)" idle "${at[@]}" || true
-  set_places maint "${names[@]}" || return
-  docker stop "$@" || return
-  docker rm --force "$@" || return
+  set_places maint "${names[@]}"
+  docker stop "$@"
+  docker rm --force "$@"
   # A place keeps its state, so it is given back when nobody is there any more.
   until_true 10 gone "${at[@]}" || true
   set_places ready "${names[@]}"
@@ -167,9 +183,8 @@ drain() {
 
 # What a killed run has left: replicas that never came into rotation, places that take nobody.
 tidy() {
-  local left
-  left=$(out_of_rotation)
-  mapfile -t left < <(sed '/^$/d' <<<"$left")
+  local left=()
+  listed left out_of_rotation
   ((${#left[@]} == 0)) || docker rm --force "${left[@]}" >/dev/null
   mapfile -t left < <(seq --format 'api%g' "$places")
   set_places ready "${left[@]}"
@@ -177,17 +192,19 @@ tidy() {
 
 # replace: from here on, TAG is what shall run.
 replace() {
-  local wanted
-  wanted=$(setting API_REPLICAS 2)
   replacing=1
-  step "start $wanted new replicas" start_new "$wanted" || die 'the new replicas could not be started' "see above. $serves"
-  mapfile -t new < <(out_of_rotation)
-  STEP_MAY_FAIL=1 step 'ready' wait_ready ||
+  step --or 'the new replicas could not be started' --do "mend that, then again: make deploy. $serves" \
+    "start $wanted new replicas" start_new "$wanted"
+  listed new out_of_rotation
+  try 'ready' wait_ready
+  ((tried == 0)) || [[ ! -s $reason ]] ||
     die "release $TAG does not become ready: $(<"$reason")" "mend it, then again: make deploy. $serves"
-  step 'into rotation' take_in || die "release $TAG did not come into rotation" "see make logs s=proxy. $serves"
+  ((tried == 0)) || give_up "release $TAG could not be asked whether it is ready" "mend that, then again: make deploy. $serves"
+  step --or "release $TAG did not come into rotation" --do "see make logs s=proxy. $serves" 'into rotation' take_in
   replacing=''
   replaced "TAG=$TAG" | write_file .env
-  ((${#old[@]} == 0)) || step "drain and remove ${#old[@]} old replicas" drain "${old[@]}"
+  ((${#old[@]} == 0)) || step --or "release $TAG serves, but not all replicas of the one before are removed" \
+    --do "make deploy tag=$TAG replaces them all${afterwards:+; $afterwards}" "drain and remove ${#old[@]} old replicas" drain "${old[@]}"
 }
 
 # ---- Forward ---------------------------------------------------------------------------------------------------------
@@ -200,7 +217,11 @@ new_tag() {
   printf '%s' "${name//[^a-zA-Z0-9._-]/-}"
 }
 
-image_is_here() { docker image inspect "$project-api:$1" >/dev/null 2>&1; }
+# need_image TAG WHAT REMEDY
+need_image() {
+  asked docker image ls --quiet "$project-api:$1"
+  [[ -n $answer ]] || die "$2" "$3"
+}
 
 migrate() { docker compose --progress quiet run --rm -T --no-deps migrate alembic "$@" </dev/null; }
 
@@ -215,16 +236,14 @@ lint_pending() {
 }
 
 migration_failed() {
-  local said
-  said=$(docker logs "$(docker compose ps --all --quiet migrate)" 2>&1)
-  die "the migration failed: $(sed -n 's/^error: //p' <<<"$said" | tail -n 1)" \
-    "$(sed -n 's/^   do: //p' <<<"$said" | tail -n 1); then again: make deploy. $serves"
+  log_of migrate
+  [[ -n $log ]] || give_up 'the migration was not run' "mend that, then again: make deploy. $serves"
+  die "the migration failed: ${log_cause:-$(tail -n 1 <<<"$log")}" "${log_remedy:-mend the step}; then again: make deploy. $serves"
 }
 
 climb() {
-  local status=0 found
-  migrate current --check-heads >"$work/current" 2>&1 || status=$?
-  case $status in
+  attempt migrate current --check-heads
+  case $tried in
     0) return ;;
     "$ahead")
       say "  The schema is ahead of release $TAG; its replicas will say whether they can work on it."
@@ -232,59 +251,72 @@ climb() {
       ;;
     "$behind") ;;
     *)
-      cat "$work/current" >&2
-      die 'the database could not be asked where it is' "see above. $serves"
+      give_up 'the database could not be asked where it is' "mend that, then again: make deploy. $serves"
       ;;
   esac
   # A first start has nobody to hurt.
   if ((${#old[@]})); then
-    STEP_QUIET=1 step 'build the linter' docker compose --progress plain build tools || die 'the linter could not be built' "see above. $serves"
-    found=$(lint_pending) || {
-      say "$found" >&2
+    STEP_QUIET=1 step --or 'the linter could not be built' --do "mend that, then again: make deploy. $serves" \
+      'build the linter' docker compose --progress plain build tools
+    attempt lint_pending
+    if ((tried == findings)); then
+      say "$answer" >&2
       die 'pending steps would hurt the release that runs' "see above. $serves"
-    }
+    fi
+    ((tried == 0)) || give_up 'the pending steps could not be linted' "mend that, then again: make deploy. $serves"
   fi
   # Asks itself whether it is wanted (BACKUP_BEFORE_MIGRATE).
   if [[ -x scripts/backup.sh ]]; then
     scripts/backup.sh --before-migrate || die 'the backup failed, so nothing was migrated' "see above. $serves"
   fi
-  STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
+  try 'migrate' docker compose up --no-deps --exit-code-from migrate migrate
+  ((tried == 0)) || migration_failed
 }
 
 # Of the releases that served the newest are kept, so that there is one to go back to; of those that did not, none.
 forget_old_releases() {
-  local image tried kept
+  local image images deployed kept
   [[ -e .deploy/log.jsonl ]] || return 0
-  tried=$(sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*/\1/p' .deploy/log.jsonl)
+  # A release that serves is deployed, whether or not old images go; the next one asks again.
+  images=$(docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=$project-api" --filter "reference=$project-tools" 2>/dev/null) || return 0
+  deployed=$(sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*/\1/p' .deploy/log.jsonl)
   kept=$(sed -nE 's/.*"action": "deploy".*"to": "([^"]+)".*"outcome": "ok".*/\1/p' .deploy/log.jsonl | tac |
     awk -v now="$TAG" -v others="$((kept_releases - 1))" '$0 != now && !seen[$0]++ && n++ < others')
-  docker image ls --format '{{.Repository}}:{{.Tag}}' --filter "reference=$project-api" --filter "reference=$project-tools" |
-    while read -r image; do
-      grep -qxF -e "${image##*:}" <<<"$tried" || continue
-      grep -qxF -e "${image##*:}" <<<"$TAG"$'\n'"$operation_from"$'\n'"$kept" || docker image rm "$image" >/dev/null 2>&1 || true
-    done
+  while read -r image; do
+    grep -qxF -e "${image##*:}" <<<"$deployed" || continue
+    grep -qxF -e "${image##*:}" <<<"$TAG"$'\n'"$operation_from"$'\n'"$kept" || docker image rm "$image" >/dev/null 2>&1 || true
+  done <<<"$images"
 }
 
 forward() {
-  local tag=$1 was before
-  if ((${#old[@]})); then was=$(value_in .env TAG) operation_from=${was:-latest}; fi
+  local tag=$1 before
+  if ((${#old[@]})); then
+    asked value_in .env TAG
+    operation_from=${answer:-latest}
+  fi
   if [[ -n $tag ]]; then
-    image_is_here "$tag" || die "there is no image $project-api:$tag here" "make deploy builds one; docker image ls $project-api shows those that are here"
+    need_image "$tag" "there is no image $project-api:$tag here" "make deploy builds one; docker image ls $project-api shows those that are here"
   else
     tag=$(new_tag)
   fi
   export TAG=$tag
+  read_settings
   operation_to=$tag
   # Its image takes the name of the one that serves, which is then none that could be gone back to.
   [[ $operation_from != "$tag" ]] || operation_from=''
-  [[ -n $1 ]] || step "build $tag" docker compose --progress plain build migrate || die 'the build failed' "see above. $serves"
+  [[ -n $1 ]] || step --or 'the build failed' --do "mend that, then again: make deploy. $serves" "build $tag" docker compose --progress plain build migrate
   climb
   replace
-  operation_revision=$(migrate current 2>/dev/null | cut -d ' ' -f 1)
+  # It serves, whether or not that can be asked.
+  attempt migrate current
+  operation_revision=${answer%%[[:space:]]*}
   forget_old_releases
-  before=${operation_from:-$(release_before "${TAG//./\\.}" || true)}
-  if [[ -z $before ]] || ! image_is_here "$before"; then before=''; fi
-  say "Release $TAG serves, at revision $operation_revision.${before:+ The one before it, $before, is kept: make undeploy}"
+  before=$operation_from
+  # shellcheck disable=SC2310 # one pipeline
+  [[ -n $before ]] || before=$(release_before "${TAG//./\\.}") || true
+  attempt docker image ls --quiet "$project-api:$before"
+  [[ -n $before && -n $answer ]] || before=''
+  say "Release $TAG serves${operation_revision:+, at revision $operation_revision}.${before:+ The one before it, $before, is kept: make undeploy}"
 }
 
 # ---- Back ------------------------------------------------------------------------------------------------------------
@@ -296,28 +328,34 @@ release_before() {
 
 back() {
   local newer to target current status
-  newer=$(value_in .env TAG)
-  newer=${newer:-latest}
+  asked value_in .env TAG
+  newer=${answer:-latest}
+  # shellcheck disable=SC2310 # one pipeline
   to=$(release_before "${newer//./\\.}") || true
   [[ -n $to ]] || die "nobody has noted which release came before $newer" 'name one: make deploy tag=...'
   operation_from=$newer operation_to=$to
-  image_is_here "$to" || die "the image of release $to is not here any more" "check that release out, then: make deploy"
-  target=$(TAG=$to migrate heads | cut -d ' ' -f 1)
-  current=$(TAG=$newer migrate current 2>/dev/null | cut -d ' ' -f 1)
+  need_image "$to" "the image of release $to is not here any more" "check that release out, then: make deploy"
+  TAG=$to asked migrate heads
+  target=${answer%%[[:space:]]*}
+  TAG=$newer asked migrate current
+  current=${answer%%[[:space:]]*}
   if [[ $current != "$target" && -z $keep_schema ]]; then
     say "Release $to expects revision $target; the database is at $current and goes down when $to serves."
     TAG=$newer scripts/down.sh ${yes:+--yes} --ask-only "$target" || {
       status=$?
       died_of='nothing was changed: the steps down would lose data'
+      ((status == would_lose_data)) || died_of='nothing was changed: what the steps down would lose could not be asked'
       exit "$status"
     }
   fi
+  if [[ $current != "$target" && -z $keep_schema ]]; then afterwards="then, for the schema: TAG=$newer make rollback to=$target"; fi
   export TAG=$to
+  read_settings
   replace
   if [[ $current != "$target" && -z $keep_schema ]]; then
     export TAG=$newer
-    step "schema down to $target" migrate downgrade "$target" ||
-      die "release $to serves, but the steps down failed" "mend the cause, then: TAG=$newer make rollback to=$target"
+    step --or "release $to serves, but the steps down failed" --do "mend the cause, then: TAG=$newer make rollback to=$target" \
+      "schema down to $target" migrate downgrade "$target"
     current=$target
   fi
   operation_revision=$current
@@ -327,19 +365,18 @@ back() {
 # ----------------------------------------------------------------------------------------------------------------------
 
 clean_up() {
-  local made
+  local made now_there
   rm -rf "$work"
   if [[ -n $replacing ]]; then
-    made=$(replicas) || return
-    mapfile -t made < <(comm -13 <(printf '%s\n' "${old[@]}") <(printf '%s\n' "$made") | sed '/^$/d')
+    now_there=$(replicas)
+    mapfile -t made < <(comm -13 <(printf '%s\n' "${old[@]}") <(printf '%s\n' "$now_there") | sed '/^$/d')
     # Some may be in rotation, and have requests under way.
-    ((${#made[@]} == 0)) || drain "${made[@]}" >/dev/null 2>&1 ||
-      say 'Note: the proxy does not say who serves, so the new replicas were left; the next deploy removes them.'
+    ((${#made[@]} == 0)) || drain "${made[@]}" >/dev/null 2>&1
   fi
 }
 
 _main() {
-  local going_back='' proxy
+  local going_back=''
   while [[ ${1:-} == --* ]]; do
     case $1 in
       --back) going_back=1 ;;
@@ -350,23 +387,26 @@ _main() {
     esac
     shift
   done
+  # shellcheck disable=SC2310 # one command
   in_production || die 'this stack has no proxy, so a deploy would be noticed' \
     'in .env: COMPOSE_FILE=compose.yaml:compose.prod.yaml (docs/production.md), then: make up; without it, make up replaces the release'
-  [[ $(setting API_REPLICAS 2) =~ ^([1-9]|1[0-6])$ ]] ||
-    die "API_REPLICAS=$(setting API_REPLICAS 2) is not a number from 1 to 16" 'mend it in .env' # half of $places
-  [[ -n $(docker compose ps --quiet --status running proxy 2>/dev/null) ]] || die 'the proxy does not run' 'make up'
+  wanted=$(setting API_REPLICAS 2)
+  [[ $wanted =~ ^([1-9]|1[0-6])$ ]] || die "API_REPLICAS=$wanted is not a number from 1 to 16" 'mend it in .env' # half of $places
+  asked docker compose ps --quiet --status running proxy
+  [[ -n $answer ]] || die 'the proxy does not run' 'make up'
   with_deploy_lock "$([[ -n $going_back ]] && echo undeploy || echo deploy)"
   work=$(mktemp -d)
   reason=$work/reason
   : >"$reason"
-  proxy=$(docker ps --quiet --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=proxy \
-    --filter "network=${project}_rotation") || die 'the engine does not say which networks the proxy is on; nothing was changed' 'see above'
-  [[ -n $proxy ]] ||
+  asked docker ps --quiet --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=proxy \
+    --filter "network=${project}_rotation"
+  [[ -n $answer ]] ||
     die "the proxy is not on the network ${project}_rotation: an older compose.prod.yaml started it" \
       'make up, which replaces database and proxy too: nobody is served for some seconds'
   find_edge
-  tidy
-  mapfile -t old < <(replicas)
+  attempt tidy
+  ((tried == 0)) || give_up 'what an earlier run may have left could not be removed; nothing was changed'
+  listed old replicas
   ((${#old[@]} == 0)) || serves='The old release goes on serving.'
   if [[ -n $going_back ]]; then back; else forward "${1:-}"; fi
 }

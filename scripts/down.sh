@@ -11,7 +11,7 @@ cd "${BASH_SOURCE%/*}/.."
 WOULD_LOSE_DATA=11
 
 _main() {
-  local yes='' ask_only='' losses status=0
+  local yes='' ask_only=''
   while [[ ${1:-} == --* ]]; do
     case $1 in
       --yes) yes=1 ;;
@@ -19,14 +19,14 @@ _main() {
     esac
     shift
   done
-  losses=$(docker compose --progress quiet run --rm -T migrate alembic losses "$1" </dev/null) || status=$?
-  case $status in
+  attempt docker compose --progress quiet run --rm -T migrate alembic losses "$1"
+  case $tried in
     0) ;;
     "$WOULD_LOSE_DATA")
-      say "$losses"
+      say "$answer"
       [[ -n $yes ]] || _ask
       ;;
-    *) exit "$status" ;;
+    *) give_up '' ;;
   esac
   [[ -n $ask_only ]] || docker compose run --rm migrate alembic downgrade "$1"
 }
@@ -40,6 +40,7 @@ _ask() {
 }
 
 _refuse() {
+  # shellcheck disable=SC2310 # one command
   (die "$@") || exit "$WOULD_LOSE_DATA"
 }
 

@@ -162,13 +162,18 @@ other_postgres() {
   [[ -z $release ]] || stand_in=$(postgres_stand_in "$1")
   if present "$image"; then
     say "$image"
+    return
   elif [[ -n $release ]] && have "$stand_in"; then
     say "$stand_in"
-  elif ! stand_in "$image" && STEP_MAY_FAIL=1 step "pull $image" docker pull --quiet "$image" 2>/dev/null; then
+    return
+  fi
+  tried=1
+  stand_in "$image" || try "pull $image" docker pull --quiet "$image" 2>/dev/null
+  if ((tried == 0)); then
     say "$image"
   elif [[ -n $release && -n $(mirror_lines "$release") ]] && may_be_root; then
     command -v mmdebstrap >/dev/null 2>&1 || step 'install mmdebstrap' install_mmdebstrap
-    step "build a stand-in for $image" build_postgres "$1" "$stand_in" || die 'the stand-in was not built' 'see above'
+    step --or 'the stand-in was not built' "build a stand-in for $image" build_postgres "$1" "$stand_in"
     say "$stand_in"
   else
     die "$image is neither here nor to be pulled" "pull or load it; where root and a Debian mirror are, there are stand-ins for PostgreSQL $(printf '%s\n' "${!release_of[@]}" | sort -n | paste -sd ' ')"
@@ -210,10 +215,12 @@ _main() {
   present "$python" || only_buildable PYTHON_IMAGE "$python" "$stand_in_python"
   present "$postgres" || only_buildable POSTGRES_IMAGE "$postgres" "$stand_in_postgres"
   if ! stand_in "$python" && ! present "$python"; then
-    STEP_MAY_FAIL=1 step "pull $python" docker pull --quiet "$python" || python=''
+    try "pull $python" docker pull --quiet "$python"
+    ((tried == 0)) || python=''
   fi
   if ! stand_in "$postgres" && ! present "$postgres"; then
-    STEP_MAY_FAIL=1 step "pull $postgres" docker pull --quiet "$postgres" || postgres=''
+    try "pull $postgres" docker pull --quiet "$postgres"
+    ((tried == 0)) || postgres=''
   fi
   if [[ -n $python && -n $postgres ]] && present "$python" "$postgres"; then return; fi
   # An image that somebody chose is never silently replaced by another.

@@ -2,6 +2,9 @@
 # shellcheck disable=SC2034 # what is set here is used by the scripts that source it
 # Words, colours, timing and settings for the other scripts. Sourced, never run: . "${BASH_SOURCE%/*}/lib.sh"
 
+# A function in $(...) ends at its first line that fails, as everywhere else.
+shopt -s inherit_errexit
+
 # Containers have this file alone mounted; their settings are in their environment.
 # shellcheck source=scripts/settings.sh
 [[ ! -e ${BASH_SOURCE%/*}/settings.sh ]] || . "${BASH_SOURCE%/*}/settings.sh"
@@ -103,11 +106,14 @@ with_deploy_lock() {
   trap _operation_ends EXIT
 }
 
-operator() { printf '%s' "${SUDO_USER:-$(id -un)}"; }
+operator() { printf '%s' "${SUDO_USER:-$(id -un 2>/dev/null || id -u)}"; }
 
 _operation_ends() {
   local status=$? outcome=ok reason=''
-  if declare -F clean_up >/dev/null; then clean_up || true; fi
+  if declare -F clean_up >/dev/null; then
+    clean_up &
+    wait "$!" || printf '       what this run has left could not all be removed; the next run does it\n' >&2
+  fi
   if ((status)); then outcome=failed reason=${died_of:-ended with status $status}; fi
   log_operation "$operation" "$operation_started" "$(seconds "$(($(now) - operation_began))")" "$(operator)" \
     "$operation_from" "$operation_to" "$operation_revision" "$outcome" "$reason"
@@ -134,13 +140,20 @@ debian_mirror() {
     uri ~ ending && !found { print uri; found = 1 }'
 }
 
-# step LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds,
-# notes how long it took, and on failure shows the end of the output. Returns the command's status.
-# STEP_QUIET=1: says nothing of a step that succeeds within two seconds.
-# STEP_MAY_FAIL=1: the failure is the caller's to explain, so its output is not shown.
-step() {
-  local label=$1 log start status=0 shown=0 pid elapsed
+# --- Commands that may fail -------------------------------------------------------------------------------------------
+#
+# bash ignores errexit in whatever a condition calls: in `f || die`, `if f` and `! f` the function f goes on after a line
+# that failed, and its last line alone decides; in subshells and background jobs of it, too. So those below are called
+# plainly, never in a condition. Each runs its command in a job, where errexit is on, and has the status from `wait`.
+
+# try LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds, notes
+# how long it took. Never fails: the status, in $tried, is the caller's to judge, with the output, in $said.
+# STEP_QUIET=1: says nothing of a command that succeeds within two seconds.
+try() {
+  local label=$1 log start shown=0 pid elapsed pause=0.01
+  what_failed="$1 failed"
   shift
+  _not_in_a_condition
   log=$(mktemp)
   start=$(now)
   "$@" >"$log" 2>&1 </dev/null &
@@ -148,8 +161,9 @@ step() {
   # Ctrl-C must end the command too, not only this script.
   trap 'kill "$pid" 2>/dev/null; rm -f "$log"; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
-    sleep 0.1
+    sleep "$pause"
     elapsed=$(($(now) - start))
+    ((elapsed < 100)) || pause=0.1
     if ((elapsed >= 2000)); then
       if [[ -t 1 ]]; then
         printf '\r  %s…%s %s %ss ' "$dim" "$reset" "$label" "$((elapsed / 1000))"
@@ -159,44 +173,128 @@ step() {
       fi
     fi
   done
-  wait "$pid" || status=$?
+  tried=0
+  wait "$pid" || tried=$?
   trap - INT TERM
   elapsed=$(($(now) - start))
-  [[ -t 1 ]] && printf '\r\e[K'
-  if ((status == 0)); then
-    if [[ -z ${STEP_QUIET:-} ]] || ((elapsed >= 2000)); then
-      printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
-    fi
-  else
-    printf '  %s✗%s %-34s %7s s\n' "$red" "$reset" "$label" "$(seconds "$elapsed")" >&2
-    [[ -n ${STEP_MAY_FAIL:-} ]] || tail -n 15 "$log" | sed 's/^/    | /' >&2
-  fi
+  said=$(tail -c 100000 "$log")
   rm -f "$log"
-  return "$status"
+  if [[ -t 1 ]]; then printf '\r\e[K'; fi
+  if ((tried)); then
+    printf '  %s✗%s %-34s %7s s\n' "$red" "$reset" "$label" "$(seconds "$elapsed")" >&2
+  elif [[ -z ${STEP_QUIET:-} ]] || ((elapsed >= 2000)); then
+    printf '  %s✓%s %-34s %7s s\n' "$green" "$reset" "$label" "$(seconds "$elapsed")"
+  fi
 }
 
-# told LABEL COMMAND...: a step whose command says itself what is to be said: afterwards that stands in $told. If it fails,
-# the script ends with the command's own error, or with the end of what it printed.
-told() {
-  local label=$1 output status=0
-  shift
-  output=$(mktemp)
-  STEP_MAY_FAIL=1 step "$label" into "$output" "$@" || status=$?
-  told=$(<"$output")
-  rm -f "$output"
-  ((status)) || return 0
-  died_of="$label failed: $(tail -n 1 <<<"$told")"
-  if grep -q '^error: ' <<<"$told"; then
-    died_of=$(sed -n 's/^error: //p' <<<"$told" | head -n 1)
-    sed -n '/^error: /,$p' <<<"$told" >&2
-  else
-    printf '%serror:%s %s\n' "$red" "$reset" "$died_of" >&2
-    tail -n 15 <<<"$told" | sed '$d; s/^/    | /' >&2
-    printf '   do: mend that, then try again\n' >&2
-  fi
-  exit "$status"
+# step [--or WHAT] [--do REMEDY] LABEL COMMAND...: `try`; if the command fails, the script ends with its cause.
+step() {
+  local what='' remedy=''
+  while [[ $1 == --* ]]; do
+    if [[ $1 == --or ]]; then what=$2; else remedy=$2; fi
+    shift 2
+  done
+  try "$@"
+  ((tried == 0)) || give_up "$what" "$remedy"
 }
-into() { "${@:2}" >"$1" 2>&1; }
+
+# told LABEL COMMAND...: a step whose command says itself what is to be said: afterwards that stands in $told.
+told() {
+  try "$@"
+  told=$said
+  ((tried == 0)) || give_up ''
+}
+
+# attempt COMMAND...: what it prints, in $answer, and what it says besides, in $said. Never fails: $tried is the status.
+attempt() {
+  local output
+  what_failed="$1${2:+ $2}${3:+ $3} failed"
+  _not_in_a_condition
+  output=$(mktemp)
+  "$@" >"$output" 2>"$output.err" </dev/null &
+  tried=0
+  wait "$!" || tried=$?
+  answer=$(<"$output") said=$(<"$output.err")
+  rm -f "$output" "$output.err"
+}
+
+# asked COMMAND...: what it prints, in $answer. If it fails, the script ends with the cause.
+asked() {
+  attempt "$@"
+  ((tried == 0)) || give_up ''
+}
+
+# listed NAME COMMAND...: the lines that it prints, as an array of this name; else as `asked`.
+listed() {
+  local -n list=$1
+  asked "${@:2}"
+  list=()
+  [[ -z $answer ]] || mapfile -t list <<<"$answer"
+}
+
+# log_of SERVICE: after a `docker compose up` that failed: what its container said, in $log, its own error, in $log_cause, and
+# its remedy, in $log_remedy. Nothing, if Compose did not get as far as to run it: then the log is of an older run.
+log_of() {
+  local id own
+  log='' log_cause='' log_remedy=''
+  own=$(sed '/ | /d' <<<"$said") # Compose's own words, without the containers'
+  [[ $own =~ (exited|unhealthy|not healthy) ]] || return 0
+  id=$(docker compose ps --all --quiet "$1" 2>/dev/null) || return 0
+  log=$(docker logs --tail 200 "$id" 2>&1) || log=''
+  log_cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
+  log_remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
+}
+
+# give_up WHAT [REMEDY]: ends the script with the cause of what was tried: the command's own error, or else the last line that
+# it said, with those before it above. WHAT may be empty, where the command's own error says all, and its remedy does.
+give_up() {
+  local own cause remedy=${2:-}
+  own=$(sed -n '/^error: /{ s///p; q }' <<<"$said")
+  if [[ -n $own ]]; then
+    cause=${1:+$1: }$own
+    [[ -n $remedy ]] || remedy=$(sed -n '/^   do: /{ s///p; q }' <<<"$said")
+  else
+    sed '/^[[:space:]]*$/d' <<<"$said" | tail -n 15 | sed '$d; s/^/    | /' >&2
+    cause=$(sed '/^[[:space:]]*$/d; s/^ERROR:  //' <<<"$said" | tail -n 1)
+    own=$(remedy_for "$cause")
+    remedy=${own:-$remedy}
+    cause="${1:-$what_failed}: ${cause:-it says nothing, exit $tried}"
+  fi
+  died_of=$cause
+  (die "$cause" "${remedy:-mend that, then try again}") || exit "$tried"
+}
+
+# remedy_for CAUSE: where Docker's words tell what to do; else nothing.
+remedy_for() {
+  case $1 in
+    *'container name'*'already in use'*)
+      say "if nobody needs that container (docker ps --all), remove it: docker rm $(sed -nE 's/.*container name "\/?([^"]+)".*/\1/p' <<<"$1"); if another make is at work here, wait for its end; then again"
+      ;;
+    *'address pool'*)
+      say 'docker network prune removes networks that nobody uses; or give the engine more default-address-pools (daemon.json); then again'
+      ;;
+    *'invalid volume specification'* | *'invalid spec'* | *'too many colons'*)
+      say "a path with a colon cannot be mounted: move this folder ($PWD), or what .env names, to one without; then again"
+      ;;
+    *'page not found'* | *'o such container'* | *'already in progress'* | *'marked for removal'*)
+      say 'another make seems to be at work here: wait for its end, then again'
+      ;;
+    *'port is already allocated'* | *'address already in use'*)
+      say 'end what uses that port, or choose another in .env; then again'
+      ;;
+  esac
+}
+
+# A subshell whose first command fails tells whether errexit is on: 1, or else the second command's status.
+_not_in_a_condition() {
+  local status=0
+  (
+    false
+    exit 2
+  ) &
+  wait "$!" || status=$?
+  ((status == 1)) || die "${FUNCNAME[*]:1}: called in a condition, where errexit is off" 'a fault of this script: report it'
+}
 
 # in_backup COMMAND...: services/postgres/backup.sh in its container; for `told`.
 in_backup() { docker compose --progress quiet run --rm -T backup "$@"; }

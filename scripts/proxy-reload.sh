@@ -13,6 +13,7 @@ reload() {
   local tries
   docker compose kill --signal SIGUSR2 proxy
   for tries in {1..50}; do
+    # shellcheck disable=SC2310 # one pipeline
     if answers; then return; fi
     sleep 0.1
   done
@@ -21,11 +22,12 @@ reload() {
 }
 
 _main() {
-  [[ -n $(docker compose ps --quiet --status running proxy 2>/dev/null) ]] || die 'the proxy does not run' 'make up'
+  asked docker compose ps --quiet --status running proxy
+  [[ -n $answer ]] || die 'the proxy does not run' 'make up'
   with_deploy_lock proxy-reload
-  step 'check' docker compose exec -T proxy haproxy -c -f /etc/proxy/haproxy.cfg ||
-    die 'services/proxy/haproxy.cfg is not valid; the proxy goes on as it was' 'mend the line that is named above'
-  step 'reload' reload || die 'the proxy was not reloaded' 'see make logs s=proxy'
+  step --or 'services/proxy/haproxy.cfg is not valid; the proxy goes on as it was' --do 'mend it, then again: make proxy-reload' \
+    'check' docker compose exec -T proxy haproxy -c -f /etc/proxy/haproxy.cfg
+  step --or 'the proxy was not reloaded' --do 'see make logs s=proxy' 'reload' reload
 }
 
 _main "$@"

@@ -15,11 +15,12 @@ new='' # the database that is being made
 # shellcheck disable=SC2329 # with_deploy_lock calls it
 clean_up() { [[ -z $new ]] || in_backup drop "$new" >/dev/null 2>&1; }
 
-# knows REVISION: whether this image has it.
-knows() {
-  local status=0
-  [[ $1 == base ]] || docker compose --progress quiet run --rm -T --no-deps migrate alembic show "$1" >/dev/null 2>&1 </dev/null || status=$?
-  ((status != UNKNOWN_REVISION))
+# need_revision REVISION WHAT REMEDY: of this image.
+need_revision() {
+  [[ $1 != base ]] || return 0
+  attempt docker compose --progress quiet run --rm -T --no-deps migrate alembic show "$1"
+  ((tried != UNKNOWN_REVISION)) || die "$2" "$3"
+  ((tried == 0)) || give_up 'this image could not be asked for the revision; nothing was changed'
 }
 
 ask() {
@@ -27,6 +28,7 @@ ask() {
   STEP_QUIET=1 told 'live database' in_backup live
   [[ -n $told ]] || return 0
   [[ -t 0 ]] || die "the live database holds $told, and there is no terminal to ask on; nothing was changed" 'add yes=1: the live one is kept until make restore-confirm'
+  # shellcheck disable=SC2310 # asks, no more
   confirm "The live database holds $told. It is kept under another name until make restore-confirm. Go on?" || die 'nothing was changed'
 }
 
@@ -36,8 +38,8 @@ restore() {
   # shellcheck disable=SC2034 # by position
   read -r name revision image bytes <<<"$told"
   operation_to=$name operation_revision=$revision
-  knows "${revision%%+*}" ||
-    die "$name.dump is at revision $revision, which this image does not have; nothing was changed" "deploy the image that made it (TAG=$image) or a newer one, then again"
+  need_revision "${revision%%+*}" \
+    "$name.dump is at revision $revision, which this image does not have; nothing was changed" "deploy the image that made it (TAG=$image) or a newer one, then again"
   ask
   new=$(setting DB_NAME tangga)_restoring
   told 'restore into a new database' in_backup load "$name" "$new"
@@ -61,6 +63,7 @@ confirm_all() {
 }
 
 _main() {
+  read_settings
   case ${1:-} in
     --undo)
       with_deploy_lock restore-undo

@@ -9,26 +9,30 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-readonly pending_seconds=60 converge_seconds=900
+readonly pending_seconds=60 converge_seconds=900 not_done=64
 
 stack='' # its name in the swarm; not the project's, whose network has the other name already
 
 swarm_fact() { docker info --format "{{.Swarm.$1}}"; }
 
 check() {
-  [[ $(swarm_fact ControlAvailable) == true ]] ||
+  asked swarm_fact ControlAvailable
+  [[ $answer == true ]] ||
     die 'this engine is no manager of a swarm' 'run this on a manager, or make a swarm of this machine: docker swarm init'
+  # shellcheck disable=SC2310 # one command
   database_elsewhere ||
     die 'the database of this stack is a container with a volume on this machine; a swarm would start it anywhere, without its data' \
       'put it elsewhere: COMPOSE_FILE=compose.yaml:deploy/external-db.yaml in .env (docs/scaling.md)'
   [[ $COMPOSE_FILE != *compose.prod.yaml* ]] ||
     die 'compose.prod.yaml is for one machine: proxy, file secrets' 'take it out of COMPOSE_FILE; deploy/swarm.yaml has what a swarm needs'
+  # shellcheck disable=SC2310 # one command
   ! pooled ||
     die 'deploy/pooler.yaml is for one machine: the swarm has no such service' \
       'name a pooler elsewhere by DB_HOSTNAME, with DB_POOLER=true and MIGRATE_DB_HOSTNAME (docs/scaling.md)'
   [[ ${TAG:-latest} != latest ]] ||
     die 'TAG=latest names whatever was built last, so a roll-back could not go back' 'name the release in .env: TAG=...'
-  (($(swarm_fact Nodes) == 1)) || [[ $SWARM_IMAGE == */* ]] ||
+  asked swarm_fact Nodes
+  ((answer == 1)) || [[ $SWARM_IMAGE == */* ]] ||
     die "the other nodes cannot get the image $SWARM_IMAGE:$TAG from this machine" \
       'name it with a registry that they reach, in .env: SWARM_IMAGE=registry.example.org/tangga-api'
 }
@@ -38,25 +42,29 @@ build() {
   [[ $SWARM_IMAGE != */* ]] || docker compose push migrate
 }
 
-# keep secret|config NAME: stdin under a name that only this value has; prints the name. What the name tells of a value is
+# keep secret|config NAME VALUE: under a name that only this value has; prints the name. What the name tells of a value is
 # worth nothing without the token key.
 keep() {
-  local kind=$1 value name
-  value=$(cat)
-  name="${stack}_$2_$(printf '%s' "$(setting TOKEN_KEY)|$2|$value" | sha256sum | cut -c1-12)"
-  docker "$kind" inspect "$name" >/dev/null 2>&1 ||
-    printf '%s\n' "$value" | docker "$kind" create --label "tangga.stack=$stack" "$name" - >/dev/null
+  local name
+  name="${stack}_$2_$(printf '%s' "$(setting TOKEN_KEY)|$2|$3" | sha256sum | cut -c1-12)"
+  docker "$1" inspect "$name" >/dev/null 2>&1 ||
+    printf '%s\n' "$3" | docker "$1" create --label "tangga.stack=$stack" "$name" - >/dev/null
   printf '%s' "$name"
 }
 
 keep_secrets() {
-  SWARM_DB_OWNER_PASS=$(setting DB_OWNER_PASS | keep secret db_owner_pass)
-  SWARM_DB_PASS=$(setting DB_PASS | keep secret db_pass)
-  SWARM_TOKEN_KEY=$(setting TOKEN_KEY | keep secret token_key)
-  SWARM_TOKEN_KEY_PREVIOUS=$(setting TOKEN_KEY_PREVIOUS | keep secret token_key_previous)
-  SWARM_DB_CA=$(keep config db_ca <"$(setting DB_SSLROOTCERT)")
-  SWARM_IMAGE_ID=$(docker image inspect --format '{{.Id}}' "$SWARM_IMAGE:$TAG")
-  export SWARM_DB_OWNER_PASS SWARM_DB_PASS SWARM_TOKEN_KEY SWARM_TOKEN_KEY_PREVIOUS SWARM_DB_CA SWARM_IMAGE_ID
+  asked keep secret db_owner_pass "$(setting DB_OWNER_PASS)"
+  export SWARM_DB_OWNER_PASS=$answer
+  asked keep secret db_pass "$(setting DB_PASS)"
+  export SWARM_DB_PASS=$answer
+  asked keep secret token_key "$(setting TOKEN_KEY)"
+  export SWARM_TOKEN_KEY=$answer
+  asked keep secret token_key_previous "$(setting TOKEN_KEY_PREVIOUS)"
+  export SWARM_TOKEN_KEY_PREVIOUS=$answer
+  asked keep config db_ca "$(<"$(setting DB_SSLROOTCERT)")"
+  export SWARM_DB_CA=$answer
+  asked docker image inspect --format '{{.Id}}' "$SWARM_IMAGE:$TAG"
+  export SWARM_IMAGE_ID=$answer
 }
 
 # deploy SERVICE: this one alone; a service that the file does not name is left as it is.
@@ -78,26 +86,27 @@ job_task() {
 }
 
 # A deploy makes the job run again, whether it has changed or not. A migration may take hours; a task that nobody starts
-# may not.
+# may not. A swarm that does not answer is asked again. Status $not_done: the job has not completed.
 run_job() {
   local state deadline
-  deploy migrate || return
+  deploy migrate
   deadline=$((SECONDS + pending_seconds))
   while ((SECONDS < deadline)); do
     read -r _ state _ <<<"$(job_task)"
     case $state in
       complete) return 0 ;;
-      failed | rejected | shutdown | orphaned | remove) return 1 ;;
+      failed | rejected | shutdown | orphaned | remove) return "$not_done" ;;
       running) deadline=$((SECONDS + pending_seconds)) ;;
     esac
     sleep 0.5
   done
-  return 1
+  return "$not_done"
 }
 
 # The cause in one line, the end of the log, and what to do next.
 job_failed() {
   local state id error log cause remedy
+  ((tried == not_done)) || give_up 'the migration was not begun; the API was not touched' 'mend that, then: make swarm-deploy'
   read -r _ state id error <<<"$(job_task)"
   log=$(docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 || true)
   cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
@@ -110,7 +119,7 @@ job_failed() {
 # ready_tasks: how many tasks of the API run as the service now asks for.
 ready_tasks() {
   local spec='{{with .ContainerSpec}}{{.Image}} {{.Labels}} {{.Env}} {{json .Secrets}} {{json .Configs}}{{end}} {{json .Resources}}' wanted
-  wanted=$(docker service inspect --format "{{with .Spec.TaskTemplate}}$spec{{end}}" "${stack}_api")
+  wanted=$(docker service inspect --format "{{with .Spec.TaskTemplate}}$spec{{end}}" "${stack}_api") || return
   docker service ps --quiet --no-trunc --filter desired-state=running "${stack}_api" |
     xargs -r docker inspect --format "{{.Status.State}} {{with .Spec}}$spec{{end}}" | grep -cxF "running $wanted" || true
 }
@@ -122,61 +131,75 @@ failed_tasks() {
     grep -E '^[a-z0-9]+ (Failed|Rejected|Complete)' || true
 }
 
-# Every deploy empties UpdateStatus; the swarm fills it when there is something to update, and rolls back by itself.
+# Every deploy empties UpdateStatus; the swarm fills it when there is something to update, and rolls back by itself. A
+# swarm that does not answer has said nothing of either, and is asked again. Status $not_done: it has not come about.
+# shellcheck disable=SC2310 # each line of ready_tasks fails by itself
 update_api() {
-  local first='' deadline=$((SECONDS + converge_seconds))
-  docker service inspect "${stack}_api" >/dev/null 2>&1 || first=1
-  deploy api || return
+  local first='' state ready failed wanted deadline=$((SECONDS + converge_seconds))
+  wanted=$(setting API_REPLICAS 2)
+  asked docker service ls --quiet --filter "name=${stack}_api"
+  [[ -n $answer ]] || first=1
+  deploy api
   while ((SECONDS < deadline)); do
-    case $(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api") in
-      rollback_completed | rollback_paused | paused) return 1 ;;
+    state=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api") || state=unknown
+    case $state in
+      rollback_completed | rollback_paused | paused) return "$not_done" ;;
       '' | completed)
-        (($(ready_tasks) < $(setting API_REPLICAS 2))) || return 0
-        [[ -z $first || -z $(failed_tasks) ]] || return 1
+        ready=$(ready_tasks) || ready=0
+        ((ready < wanted)) || return 0
+        failed=$(failed_tasks)
+        [[ -z $first || -z $failed ]] || return "$not_done"
         ;;
     esac
     sleep 0.5
   done
-  return 1
+  return "$not_done"
 }
 
 # Why the newest task failed: what its health check said, if it ran on this node, else its log.
 update_failed() {
-  local state id error container said after='the API has not run before, so there is nothing to go back to'
-  read -r id _ error <<<"$(failed_tasks | head -n 1)"
+  local state id error container health after='the API has not run before, so there is nothing to go back to'
+  ((tried == not_done)) || give_up 'the API was not updated' 'mend that, then: make swarm-deploy'
+  read -r id _ error <<<"$(failed_tasks)"
   state=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api")
   [[ -z $state ]] || after="the swarm has rolled back ($state): the release before it serves"
   docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 | sed 's/^/    | /' >&2 || true
   container=$(docker inspect --format '{{.Status.ContainerStatus.ContainerID}}' "$id" 2>/dev/null || true)
-  said=$(docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$container" 2>/dev/null |
+  health=$(docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$container" 2>/dev/null |
     sed -n 's/.*"detail":"\([^"]*\)".*/\1/p' | tail -n 1) || true
-  die "the new tasks did not become ready: ${said:-${error:-see above}}; $after" \
+  die "the new tasks did not become ready: ${health:-${error:-it says nothing}}; $after" \
     'mend the release, give it another TAG, then: make swarm-deploy'
 }
 
 # Secrets and configs that neither the service nor its last spec uses any more; the latter is what a roll-back goes to.
 tidy() {
-  local kind used name
+  local kind used name names=()
   used=$(docker service inspect "${stack}_migrate" "${stack}_api")
   for kind in secret config; do
-    docker "$kind" ls --filter "label=tangga.stack=$stack" --format '{{.Name}}' | while read -r name; do
+    listed names docker "$kind" ls --filter "label=tangga.stack=$stack" --format '{{.Name}}'
+    for name in "${names[@]}"; do
       [[ $used == *"\"$name\""* ]] || docker "$kind" rm "$name"
     done
   done
 }
 
 _main() {
+  read_settings
   stack="$(setting COMPOSE_PROJECT_NAME tangga)-swarm"
   COMPOSE_FILE="$(setting COMPOSE_FILE compose.yaml)"
   TAG=$(setting TAG latest)
   SWARM_IMAGE=$(setting SWARM_IMAGE "$(setting COMPOSE_PROJECT_NAME tangga)-api")
   check
   export TAG SWARM_IMAGE COMPOSE_FILE="$COMPOSE_FILE:deploy/swarm.yaml"
-  step 'build' build || die 'the build failed' 'the lines above say where'
+  read_settings
+  step --or 'the build failed' 'build' build
   keep_secrets
-  STEP_MAY_FAIL=1 step 'migrate' run_job || job_failed
-  STEP_MAY_FAIL=1 step 'api' update_api || update_failed
-  tidy >/dev/null
+  try 'migrate' run_job
+  ((tried == 0)) || job_failed
+  try 'api' update_api
+  ((tried == 0)) || update_failed
+  attempt tidy
+  ((tried == 0)) || say "Note: secrets that nobody uses any more are left, until the next deploy: $(tail -n 1 <<<"$said")"
   say "$SWARM_IMAGE:$TAG is what the swarm runs: docker stack ps ${stack}"
 }
 

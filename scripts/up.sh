@@ -10,48 +10,46 @@ cd "${BASH_SOURCE%/*}/.."
 
 container() { docker compose ps --all --quiet "$1" 2>/dev/null; }
 
-api_state() {
-  local id
+# What becomes of the API when the migration has failed.
+fate_of_api() {
+  local id state=''
   id=$(container api)
-  [[ -n $id ]] && docker inspect --format '{{.State.Status}}' "$id" || echo absent
+  [[ -z $id ]] || state=$(docker inspect --format '{{.State.Status}}' "$id")
+  if [[ $state == running ]]; then say 'The API that was running goes on serving.'; else say 'The API was not started.'; fi
 }
 
-# log_tail SERVICE: the end of its log, set off.
-log_tail() { docker logs --tail 15 "$(container "$1")" 2>&1 | sed 's/^/    | /' >&2; }
+# set_off LOG: its end.
+set_off() { tail -n 15 <<<"$1" | sed 's/^/    | /' >&2; }
 
 # The cause in one line, the end of the log, and what to do next.
 migration_failed() {
-  local id log cause remedy state='The API was not started.'
-  id=$(container migrate)
-  log=$(docker logs "$id" 2>&1)
-  cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
-  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
-  [[ $(api_state) != running ]] || state='The API that was running goes on serving.'
-  printf '%serror:%s migration failed (exit %s): %s\n' "$red" "$reset" \
-    "$(docker inspect --format '{{.State.ExitCode}}' "$id")" "${cause:-see its log}" >&2
-  log_tail migrate
-  printf '   do: %s; then: make up\n       %s\n' "${remedy:-mend the step}" "$state" >&2
+  local exit_code
+  exit_code=$tried
+  log_of migrate
+  [[ -n $log ]] || give_up 'the migration was not run' "mend that, then: make up. $(fate_of_api)"
+  printf '%serror:%s migration failed (exit %s): %s\n' "$red" "$reset" "$exit_code" "${log_cause:-$(tail -n 1 <<<"$log")}" >&2
+  set_off "$log"
+  printf '   do: %s; then: make up\n       %s\n' "${log_remedy:-mend the step}" "$(fate_of_api)" >&2
   exit 1
 }
 
 # The server itself says which version made the volume, and which it is.
-other_major() {
-  docker logs "$(container db)" 2>&1 |
-    sed -nE 's/.*initialized by PostgreSQL version ([0-9]+).*not compatible with this version ([0-9]+).*/\1 \2/p' | tail -n 1
-}
-
 database_failed() {
-  local of_volume of_image log cause remedy
-  read -r of_volume of_image <<<"$(other_major)"
+  local other of_volume of_image cause remedy
+  log_of db
+  # Setting the roles anew has said it itself.
+  [[ -n $log || $said != *psql:* ]] || log=$said
+  [[ -n $log ]] || give_up 'the database was not started' 'mend that, then: make up'
+  other=$(sed -nE 's/.*initialized by PostgreSQL version ([0-9]+).*not compatible with this version ([0-9]+).*/\1 \2/p' <<<"$log" | tail -n 1)
+  read -r of_volume of_image <<<"$other"
   [[ -z $of_volume ]] ||
     die "the volume $(setting DB_VOLUME db-data) holds the data of PostgreSQL $of_volume, and $(docker inspect --format '{{.Config.Image}}' "$(container db)") is PostgreSQL $of_image" \
       "put POSTGRES_IMAGE with an image of PostgreSQL $of_volume into .env (postgres:$of_volume-trixie), then: make up; make db-upgrade to=$of_image moves the data"
   # What start.sh says of the volume, or psql of roles.sql, has a cause; the latter is repeated with every health check.
-  log=$(docker logs "$(container db)" 2>&1)
   cause=$(sed -nE 's/^error: //p; s/^psql:([^ ]*\/)?([^ ]+): +(ERROR|FATAL): +/\2: /p; s/^psql: error: //p' <<<"$log" | tail -n 1)
-  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
-  printf '%serror:%s the database did not become healthy%s\n' "$red" "$reset" "${cause:+: $cause}" >&2
-  log_tail db
+  remedy=$log_remedy
+  printf '%serror:%s the database did not become healthy: %s\n' "$red" "$reset" "${cause:-$(tail -n 1 <<<"$log")}" >&2
+  set_off "$log"
   case $cause in
     *'extension '*'is not available'*) remedy='correct EXTENSIONS in .env, or take a database image that has it (POSTGRES_PACKAGES, POSTGRES_IMAGE: docs/operators.md)' ;;
     *'database '*' does not exist'*) remedy='DB_NAME in .env is not what this volume was made with; put that back' ;;
@@ -63,33 +61,39 @@ database_failed() {
 # The API says itself why it is not ready; if it does not even run, its log does.
 api_failed() {
   local reason
+  log_of api
+  [[ -n $log ]] || give_up 'the API was not started' 'mend that, then: make up'
   reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null |
     sed -n 's/.*"detail":"\([^"]*\)".*/\1/p') || true
-  reason=${reason:-$(docker logs "$(container api)" 2>&1 | sed -n 's/^error: //p' | tail -n 1)}
-  printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-see its log}" >&2
-  log_tail api
+  reason=${reason:-$log_cause}
+  printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-$(tail -n 1 <<<"$log")}" >&2
+  set_off "$log"
   printf '   do: see make logs s=api, and what GET /readyz answers\n' >&2
   exit 1
 }
 
 # --wait goes by the last answer of the health check: an API that was behind until now is well by the next one.
 start_api() {
-  docker compose up --detach --wait --no-deps api && return
-  docker compose exec -T api python3 -I services/api/health/probe.py || return
-  local until=$((SECONDS + 7))
-  while [[ $(docker inspect --format '{{.State.Health.Status}}' "$(container api)") != healthy ]] && ((SECONDS < until)); do sleep 0.2; done
+  local output until=$((SECONDS + 7))
+  output=$(docker compose up --detach --wait --no-deps api 2>&1) && return
+  printf '%s\n' "$output"
+  [[ $output == *unhealthy* ]] || return 1
+  docker compose exec -T api python3 -I services/api/health/probe.py >/dev/null 2>&1 || return 1
+  while [[ $(docker inspect --format '{{.State.Health.Status}}' "$(docker compose ps --quiet api)") != healthy ]] && ((SECONDS < until)); do sleep 0.2; done
   docker compose up --detach --wait --no-deps api
 }
 
 scheduled_backups() {
-  [[ ,$(setting COMPOSE_PROFILES), == *,scheduled-backups,* ]] || return 0
-  step 'scheduled backups' docker compose up --detach --no-deps scheduled-backups || die 'the scheduled backups did not start' 'see above'
+  local profiles
+  profiles=$(setting COMPOSE_PROFILES)
+  [[ ,$profiles, == *,scheduled-backups,* ]] || return 0
+  step --or 'the scheduled backups did not start' 'scheduled backups' docker compose up --detach --no-deps scheduled-backups
 }
 
 # The rest of the way where a proxy stands before the API.
 deploy() {
   local url
-  step 'proxy' docker compose up --detach --wait proxy || die 'the proxy did not start' 'see make logs s=proxy, make logs s=certificates'
+  step --or 'the proxy did not start' --do 'see make logs s=proxy, make logs s=certificates' 'proxy' docker compose up --detach --wait proxy
   scripts/deploy.sh
   scheduled_backups
   say
@@ -98,42 +102,61 @@ deploy() {
 }
 
 # There is nothing to start of a database elsewhere; migrate says whether it answers.
-start_database() { database_elsewhere || STEP_MAY_FAIL=1 step 'database' database || database_failed; }
+# shellcheck disable=SC2310 # one command
+start_database() {
+  if database_elsewhere; then return; fi
+  try 'database' database
+  ((tried == 0)) || database_failed
+}
 
 # A server that ran already has set its roles at its start: what a role has done to itself since is taken back.
 database() {
-  docker compose up --detach --wait db || return
-  docker exec "$(container db)" bash /etc/tangga/start.sh roles
+  local id
+  docker compose up --detach --wait db
+  id=$(docker compose ps --all --quiet db)
+  docker exec "$id" bash /etc/tangga/start.sh roles
 }
 
+# Where no step has run there is no table, which is no error to be logged.
+# shellcheck disable=SC2310 # one command
 revision() {
   if database_elsewhere; then
     docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1
-  else
-    docker compose exec -T db psql -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -qAtc 'SELECT version_num FROM alembic_version'
+    return
   fi
+  docker compose exec -T db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" <<'SQL'
+SELECT to_regclass('alembic_version') IS NOT NULL AS stamped \gset
+\if :stamped
+SELECT version_num FROM alembic_version;
+\endif
+SQL
 }
 
 summary() {
-  local url
-  url="http://$(docker compose port api 8000)"
+  local url revision
+  asked revision
+  revision=$(paste -sd ' ' <<<"$answer")
+  asked docker compose port api 8000
+  url=http://$answer
   say
   printf '%sTangga is up%s in %s s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")"
   printf '  API       %s\n  docs      %s/docs\n  ready     %s/readyz\n' "$url" "$url" "$url"
-  printf '  revision  %s\n' "$(revision)"
+  printf '  revision  %s\n' "${revision:-none: no step has run (make revision m=\"...\" writes one)}"
   say
   say "${dim}next:${reset} make history   make logs s=api   make down"
 }
 
+# shellcheck disable=SC2310 # each line of what is asked here fails by itself
 _main() {
   local started built=()
   started=$(now)
   scripts/preflight.sh --port
   scripts/env.sh
   scripts/images.sh
+  read_settings
   # In production a release is built by its deploy, under a tag of its own.
   if in_production; then built=(certificates); fi
-  step 'build' docker compose --progress plain build "${built[@]}" || die 'the build failed' 'the lines above say where'
+  step --or 'the build failed' 'build' docker compose --progress plain build "${built[@]}"
   start_database
   if in_production; then
     deploy
@@ -142,9 +165,11 @@ _main() {
   scripts/backup.sh --before-migrate
   # The chain of compose.yaml, a link at a time: on an update, `docker compose up` would replace the running API before
   # it knows whether the migration succeeds.
-  STEP_MAY_FAIL=1 step 'migrate' docker compose up --no-deps --exit-code-from migrate migrate || migration_failed
-  ! pooled || step 'pooler' docker compose up --detach --wait --no-deps pooler || die 'the pooler did not start' 'see make logs s=pooler'
-  STEP_MAY_FAIL=1 step 'api' start_api || api_failed
+  try 'migrate' docker compose up --no-deps --exit-code-from migrate migrate
+  ((tried == 0)) || migration_failed
+  if pooled; then step --or 'the pooler did not start' --do 'see make logs s=pooler' 'pooler' docker compose up --detach --wait --no-deps pooler; fi
+  try 'api' start_api
+  ((tried == 0)) || api_failed
   scheduled_backups
   summary
 }

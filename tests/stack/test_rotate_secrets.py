@@ -54,6 +54,21 @@ def test_all_secrets_change_together_and_nobody_has_to_log_in_again(stack: Stack
     assert _may_post(stack, new_session)
 
 
+def test_what_the_database_refuses_is_not_in_env(stack: Stack) -> None:
+    before = (stack.folder / ".env").read_bytes()
+    stack.sql("ALTER DATABASE postgres SET default_transaction_read_only = on", user="postgres")
+    result = stack.run("make", "rotate-secrets")
+    alter = "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET default_transaction_read_only"
+    stack.sql(alter, user="postgres")
+    assert result.returncode != 0
+    assert "✓" not in result.stdout
+    assert re.search("^error: .*nothing was changed: cannot execute ALTER ROLE in a read-only", result.stdout, re.M)
+    assert (stack.folder / ".env").read_bytes() == before
+    assert not (stack.folder / ".env.rotating").exists()
+    for user, name in (("tangga_app", "DB_PASS"), (OWNER, "DB_OWNER_PASS"), ("postgres", "POSTGRES_PASSWORD")):
+        assert _lets_in(stack, user, _secrets(stack)[name])
+
+
 # The moments at which a run can be killed: .env.rotating is there; the roles have changed as well.
 @pytest.mark.parametrize("roles_changed", [False, True], ids=["before the roles", "after the roles"])
 def test_a_run_that_was_killed_is_finished_by_the_next(stack: Stack, tmp_path: Path, roles_changed: bool) -> None:

@@ -42,6 +42,7 @@ def test_up_ends_with_a_serving_api_and_says_so(first_up: tuple[Stack, str]) -> 
     for step in ("build", "database", "migrate", "api"):
         assert re.search(rf"✓ {step} +\d+\.\d s", printed), step
     assert "\x1b" not in printed, "colours without a terminal"
+    assert "ERROR" not in stack.ok("docker", "logs", stack.container("db"))
 
 
 def test_containers_start_in_order(stack: Stack) -> None:
@@ -85,6 +86,17 @@ def test_preflight_is_quick_when_all_is_well(stack: Stack) -> None:
     # 0.13 s on an idle machine.
     times = [_seconds(lambda: stack.ok("scripts/preflight.sh", "--port")) for _ in range(5)]
     assert min(times) < 10 * min(_seconds(lambda: stack.ok("docker", "version")) for _ in range(5))
+
+
+def test_a_container_that_compose_may_not_make_is_named(stack: Stack) -> None:
+    image = stack.inspect("migrate", "{{.Image}}")
+    stack.ok("docker", "rm", stack.container("migrate"))
+    stack.ok("docker", "create", "--name", f"{stack.name}-migrate-1", image)
+    result = stack.run("make", "up")
+    stack.ok("docker", "rm", f"{stack.name}-migrate-1")
+    assert result.returncode != 0
+    assert re.search("^error: the migration was not run: .* is already in use", result.stdout, re.M), result.stdout
+    assert f"docker rm {stack.name}-migrate-1" in result.stdout
 
 
 def test_down_keeps_the_data_and_clean_deletes_it(stack: Stack) -> None:
