@@ -10,6 +10,7 @@ cd "${BASH_SOURCE%/*}/.."
 
 readonly AHEAD=6 BEHIND=8
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 on_host() {
   local folder
   folder=$(backup_dir) || exit

@@ -8,11 +8,13 @@ set -Eeuo pipefail
 
 find_browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome; }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 install_browser() {
   as_root apt-get update -qq &&
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-headless-shell
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   if find_browser; then return; fi
   { command -v apt-get >/dev/null && may_be_root; } || die 'there is no Chromium here' 'install chromium'

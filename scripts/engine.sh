@@ -60,6 +60,7 @@ no_autostart() {
 
 # A killed engine leaves pid files behind, and the next one refuses to start because of them. A file goes only if its
 # process is not an engine any more.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 remove_stale_pid_files() {
   local file pid
   for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
@@ -71,6 +72,7 @@ remove_stale_pid_files() {
   done
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 start_engine() {
   if [[ -d /run/systemd/system ]]; then
     as_root systemctl start docker
@@ -88,6 +90,7 @@ start_engine() {
   return 1
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   if engine_answers; then return; fi
   local by_hand='install Docker Engine 25 or newer with Compose 2.24 or newer (https://docs.docker.com/engine/install/) and start it'

@@ -70,6 +70,7 @@ check_bundles() {
   done
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   make_readable
   [[ -e .env ]] || generate

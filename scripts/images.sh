@@ -37,6 +37,7 @@ postgres_stand_in() {
 }
 
 # have STAND-IN: whether it is here; one that was built under its old name gets its new one.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 have() { present "$1" || docker image tag "${1#localhost/}" "$1" 2>/dev/null; }
 
 # bootstrap RELEASE PACKAGES [OPTION...]: a Debian with these packages, as a tar archive on stdout.
@@ -66,6 +67,7 @@ discard() {
   return 1
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 build_python() {
   bootstrap trixie python3,python3-venv,ca-certificates | docker import \
     --change 'CMD ["python3"]' --change 'ENV LANG=C.UTF-8' \
@@ -76,6 +78,7 @@ build_python() {
 # build_postgres MAJOR IMAGE. The official image gives `postgres` the uid 999; the account must exist before the package
 # would make its own. It also has a /run/postgresql that all may write, whose mode a tmpfs mounted there takes over.
 # shellcheck disable=SC2016 # "$1" in a hook is mmdebstrap's: the new root
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 build_postgres() {
   local release=${release_of[$1]}
   bootstrap "$release" "$(packages_for "$1" | cat <(printf '%s\n' "postgresql-$1" xz-utils zstd) - | paste -sd ,)" --skip=cleanup/run \
@@ -98,6 +101,7 @@ build_postgres() {
 }
 
 # Both at once: each is half download, half unpacking.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 build_stand_ins() {
   local pids=() pid
   if ! have "$stand_in_python"; then build_python & pids+=($!); fi
@@ -105,6 +109,7 @@ build_stand_ins() {
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 install_mmdebstrap() { as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends mmdebstrap; }
 
 # major_of STAND-IN: of PostgreSQL, as its tag has it.
@@ -114,6 +119,7 @@ major_of() {
 }
 
 # supported_major IMAGE: of a stand-in that can be built; else of the one that there is by default.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 supported_major() {
   local major
   major=$(major_of "$1")
@@ -122,6 +128,7 @@ supported_major() {
 
 # Compose pulls no stand-in. One with its old name gets its new one in .env, but not while it serves: that would restart the
 # database in the middle of something else.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 settle_names() {
   local name value changes=()
   for name in PYTHON_IMAGE POSTGRES_IMAGE; do
@@ -140,10 +147,12 @@ settle_names() {
 }
 
 # only_buildable NAME IMAGE STAND-IN: a stand-in that is not here, and that cannot be made, ends this: nobody is asked for it.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 only_buildable() {
   [[ $2 == "$3" ]] || ! stand_in "$2" || die "$1=$2 is not here, and not what is built on this machine ($3)" "$by_hand"
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 use_stand_in() {
   local name=$1 image=$2
   # Never in place of one that somebody chose.
@@ -153,6 +162,7 @@ use_stand_in() {
 }
 
 # other_postgres MAJOR|IMAGE: of a major version, the official image or a stand-in.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 other_postgres() {
   local image=$1 release=${release_of[$1]:-} stand_in
   if [[ $1 =~ ^[0-9]+$ ]]; then
@@ -181,6 +191,7 @@ other_postgres() {
 }
 
 # The stand-in of .env, with the packages that are asked for now.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 settle_packages() {
   local packages
   packages=$(setting POSTGRES_PACKAGES)
@@ -199,6 +210,7 @@ settle_packages() {
   postgres=$stand_in_postgres
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   local python postgres by_hand stand_in_postgres
   if [[ ${1:-} == --postgres ]]; then

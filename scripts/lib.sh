@@ -50,7 +50,8 @@ pooled() { _chosen deploy/pooler.yaml; }
 # The folder with the backups, as Compose resolves it: ~ is the caller's home, any other path begins at this folder.
 backup_dir() {
   local folder
-  folder=$(setting BACKUP_DIR ./backups) || return
+  folder=$(setting BACKUP_DIR ./backups)
+  # shellcheck disable=SC2088 # as it stands in .env
   case $folder in
     '~' | '~/'*) folder=$HOME${folder#\~} ;;
     '~'*) die "BACKUP_DIR=$folder: nobody but a shell knows whose folder that is" 'write the whole path into .env' ;;

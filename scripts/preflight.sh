@@ -17,6 +17,7 @@ ask_docker() {
   docker info --format '{{.ServerVersion}}|{{range .ClientInfo.Plugins}}{{.Name}}={{.Version}} {{end}}' 2>/dev/null || true
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 check_versions() {
   local engine plugins compose by_hand='install Docker Engine with its compose and buildx plugins: https://docs.docker.com/engine/install/'
   IFS='|' read -r engine plugins <<<"$(ask_docker)"
@@ -46,6 +47,7 @@ check_port() {
     die "port $port is in use by something else" "stop it, or choose another: $1=$((port < 1024 ? port + 8000 : port + 1)) make up"
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 check_ports() {
   if in_production; then
     check_port HTTP_PORT 80

@@ -19,9 +19,9 @@ declare -A old=() new=() # secrets, by name
 # A file is written in place: a container has it mounted itself, not the name that leads to it.
 put() { printf '%s' "$2" >"secrets/$1"; }
 
+# shellcheck disable=SC2034 # the array is used by its own name
 # read_secrets ARRAY FILE NAME...: one by one, for what fails in an argument ends nothing, and the password would be empty.
 read_secrets() {
-  # shellcheck disable=SC2034 # by its name
   local -n into=$1
   local name
   for name in "${@:3}"; do

@@ -29,6 +29,7 @@ facts() {
 
 ask() { facts | docker compose --progress quiet run --rm -T --no-deps migrate alembic status "$@"; }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   local page
   read_settings

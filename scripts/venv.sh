@@ -7,6 +7,7 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib.sh"
 cd "${BASH_SOURCE%/*}/.."
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 install_python() { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }
 
 make_venv() {
@@ -16,6 +17,7 @@ make_venv() {
   cp requirements-dev.lock .venv/made-from.lock
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   if cmp -s requirements-dev.lock .venv/made-from.lock; then return; fi
   if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then

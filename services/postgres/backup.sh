@@ -46,6 +46,7 @@ names() {
 }
 
 # By the size alone: reading everything is for `check`.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 state() {
   if [[ ! -e $folder/$1.json ]]; then
     say 'no manifest'
@@ -58,6 +59,7 @@ state() {
   fi
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 whole() {
   local name
   while read -r name; do
@@ -122,6 +124,7 @@ lock() {
 
 # --- Making one -------------------------------------------------------------------------------------------------------
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 dump() {
   local created stamp partial facts=/tmp/facts said=/tmp/said dumped=/tmp/dumped compress=() name
   local revision server_version database_bytes sequences tables
@@ -195,6 +198,7 @@ JSON
 
 # prune NAME: of the whole backups, only the newest $keep stay, and the newest that is verified. What is not whole is left
 # to a person.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 prune() {
   local keep=${keep:-${BACKUP_KEEP:-}} name verified='' number=0
   [[ -n $keep ]] || return 0
@@ -214,6 +218,7 @@ prune() {
 # --- Using one --------------------------------------------------------------------------------------------------------
 
 # check FILE: reads all of it.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 check() {
   local name server
   name=$(name "$1")
@@ -226,6 +231,7 @@ check() {
 }
 
 # room NEEDED DATABASE: refuses to fill the server's disk. A server that does not say how much is free is believed.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 room() {
   local free
   free=$(as_superuser query -d postgres 2>/dev/null <<'SQL'
@@ -238,6 +244,7 @@ SQL
     die "the database takes $(size "$1"), and its server has $(size "$free") left; nothing was changed" 'make room there'
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 load() {
   local name new=$2 said=/tmp/said found
   name=$(name "$1")
@@ -311,6 +318,7 @@ SQL
 }
 
 # swap DATABASE: in one transaction, so at any moment there is one with the live one's name.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 swap() {
   local tries said=/tmp/said
   export NEW=$1 KEPT
@@ -393,6 +401,7 @@ schedule() {
   done
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 fresh() {
   local age
   age=$(age)

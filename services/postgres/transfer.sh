@@ -52,7 +52,9 @@ compare() {
   PGHOST=$old contents "$database" >/tmp/from
   PGHOST=$new contents "$database" >/tmp/to
   cmp -s /tmp/from /tmp/to || die "the rows of the two servers differ: $(diff <(tr '}' '\n' </tmp/from) <(tr '}' '\n' </tmp/to) | grep -oE '"[^"]+"' | head -n 1)" 'the old server serves as before'
-  differing=$(diff <(schema "$old") <(schema "$new") | grep '^[<>]' | head -n 1) || true
+  schema "$old" >/tmp/schema-from
+  schema "$new" >/tmp/schema-to
+  differing=$(diff /tmp/schema-from /tmp/schema-to | grep '^[<>]' | head -n 1) || true
   [[ -z $differing ]] || die "the schemas of the two servers differ: $differing" 'the old server serves as before'
 }
 
@@ -60,8 +62,11 @@ _main() {
   old=$1 new=$2
   cancel_waiting_writers &
   trap 'kill %1' EXIT
-  copy_roles >/dev/null 2>"$said" || die "the roles were not copied: $(one_line "$said")" 'the old server serves as before'
-  copy_database >/dev/null 2>"$said" || die "the database was not copied: $(one_line "$said")" 'the old server serves as before'
+  # In jobs: what a condition calls goes on after a line that fails.
+  copy_roles >/dev/null 2>"$said" &
+  wait "$!" || die "the roles were not copied: $(one_line "$said")" 'the old server serves as before'
+  copy_database >/dev/null 2>"$said" &
+  wait "$!" || die "the database was not copied: $(one_line "$said")" 'the old server serves as before'
   compare
   to vacuumdb --quiet --analyze-only --jobs="$(jobs)" --dbname="$database"
   # So that both stop at once.

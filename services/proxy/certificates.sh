@@ -23,7 +23,7 @@ make_own() {
 # stdin as $file: complete before it has its name.
 put() {
   umask 077
-  cat >"$file.new"
+  cat >"$file.new" || return
   mv "$file.new" "$file"
 }
 
@@ -41,15 +41,16 @@ obtain() {
 }
 
 # install: hands the certificate to the proxy, if it is another one than before.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 install() {
   local pem answer
   # The proxy's command ends at the first empty line.
-  pem=$(cat "$folder/acme/live/site/fullchain.pem" "$folder/acme/live/site/privkey.pem" | grep -v '^$')
+  pem=$(cat "$folder/acme/live/site/fullchain.pem" "$folder/acme/live/site/privkey.pem" | grep -v '^$') || return
   [[ $pem != "$(<"$file")" ]] || return 0
-  answer=$(printf 'set ssl cert %s <<\n%s\n\n' "$file" "$pem" | admin)
-  answer+=$(printf 'commit ssl cert %s\n' "$file" | admin)
+  answer=$(printf 'set ssl cert %s <<\n%s\n\n' "$file" "$pem" | admin) || return
+  answer+=$(printf 'commit ssl cert %s\n' "$file" | admin) || return
   [[ $answer == *Success* ]] || { say "the proxy did not take the certificate: ${answer//[^a-zA-Z0-9 .,:]/ }"; return 1; }
-  put <<<"$pem"
+  put <<<"$pem" || return
   say "the proxy has a new certificate for $DOMAIN"
 }
 
@@ -61,6 +62,7 @@ pause() {
   wait "$!"
 }
 
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   local pause=$first_pause
   trap 'exit 0' TERM
