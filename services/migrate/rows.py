@@ -18,6 +18,7 @@ _OURS = ("alembic_version", *bookkeeping.TABLES)
 _TABLES = text("""
     SELECT oid, relname AS name FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition AND relname <> ALL (:ours)
+      AND has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
     ORDER BY relname
 """)
 _COLUMNS = text("""

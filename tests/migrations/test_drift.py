@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from services.migrate import drift
-from services.migrate.exits import AHEAD, DRIFT, UNKNOWN_REVISION
+from services.migrate.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
 from services.migrate.runs import Runs
 from tests.databases import alembic_process, connect, migrate, owner_environment, query, run, scratch_database
 from tests.migrations.proving import settings
@@ -357,3 +357,13 @@ def test_who_may_write_the_version_table_is_compared(at_head: str) -> None:
         assert drift.compare(Runs(), settings(database))[1] == [
             "grant on table alembic_version: extra (INSERT TO PUBLIC)"
         ]
+
+
+def test_a_table_that_the_owner_may_not_read_is_named_and_what_mends_it(at_head: str) -> None:
+    with _drifted(at_head, "SELECT") as database:
+        query(database, "CREATE TABLE theirs (id integer)", role="superuser")
+        with pytest.raises(Stop) as stopped:
+            drift.compare(Runs(), settings(database))
+    assert ": permission denied for table theirs" in stopped.value.what
+    assert "as the superuser, " in stopped.value.remedy
+    assert stopped.value.code == SCRATCH_FAILED

@@ -437,6 +437,17 @@ def test_the_live_rows_are_asked(live: str, project: Path, demand: Demand) -> No
     assert alembic_process(live, "upgrade", "head", project=project).returncode == STEP_FAILED
 
 
+def test_rows_that_a_policy_hides_are_not_said_to_hold(live: str, project: Path) -> None:
+    query(live, "ALTER TABLE posts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    plant(project, "0000000000a1", "op.execute('ALTER TABLE posts ADD CHECK (umur < 0)')")
+    made = plan_of(live, project)
+    [assertion] = made.steps[0].assertions
+    assert assertion.outcome == "not asked"
+    assert "affected by row-level security policy" in str(assertion.detail)
+    # The step meets them all.
+    assert alembic_process(live, "upgrade", "head", project=project).returncode == STEP_FAILED
+
+
 def test_a_demand_that_an_earlier_step_sees_to_is_open(live: str, project: Path) -> None:
     query(live, "UPDATE posts SET nama = 'ganda' WHERE id <= 3")
     plant(project, "0000000000a1", "op.execute('UPDATE posts SET nama = id')")

@@ -162,9 +162,9 @@ class Stack:
     def inspect(self, service: str, template: str) -> str:
         return self.ok("docker", "inspect", "--format", template, self.container(service)).strip()
 
-    def schema(self) -> str:
+    def schema(self, user: str = OWNER) -> str:
         """The whole schema as text, without the random \\restrict key that newer pg_dump versions print."""
-        dump = self.compose("exec", "-T", "db", "pg_dump", "--schema-only", "-U", OWNER, "tangga")
+        dump = self.compose("exec", "-T", "db", "pg_dump", "--schema-only", "-U", user, "tangga")
         return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
     def plant(

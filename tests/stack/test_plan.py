@@ -5,17 +5,30 @@ import json
 from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack
 
+# What others have made in the database, by its superuser.
+OTHERS = """
+CREATE ROLE grafana;
+GRANT SELECT ON posts TO grafana;
+CREATE TABLE theirs (id integer);
+CREATE TABLE tenants (name text);
+ALTER TABLE tenants OWNER TO tangga_owner;
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON tenants TO grafana USING (name = current_user)
+"""
 COLUMN = 'op.add_column("posts", sa.Column("kota", sa.Text(), nullable=True))'
 DOWN = 'op.drop_column("posts", "kota")'
 
 
 def test_plan(stack: Stack) -> None:
     assert "Nothing to do: database tangga at db:5432 is at " in stack.make("plan")
-    before = stack.schema()
-    file = stack.plant("0000000000a1", COLUMN, DOWN, title="a town for each post")
+    stack.sql(OTHERS, "postgres")
+    before = stack.schema("postgres")
+    grant = "op.execute('GRANT SELECT ON users TO grafana')"
+    file = stack.plant("0000000000a1", f"{COLUMN}; {grant}", DOWN, title="a town for each post")
     try:
         output = stack.make("plan")
         assert "0000000000a1  a town for each post  (can be undone; loses nothing)" in output
+        assert "made on the scratch server, without a log-in: grafana" in output
         assert "ACCESS EXCLUSIVE" in output
         assert "metadata only" in output
         assert "1 step, strongest lock ACCESS EXCLUSIVE on posts (0 rows, " in output
@@ -29,8 +42,9 @@ def test_plan(stack: Stack) -> None:
         assert "Error 3" in failed.stdout
     finally:
         file.unlink()
-    assert (stack.schema(), stack.revision()) == (before, HEAD)
+    assert (stack.schema("postgres"), stack.revision()) == (before, HEAD)
     assert stack.compose("ps", "--all", "--quiet", "scratch").strip() == ""
+    stack.sql("DROP TABLE theirs, tenants; DROP OWNED BY grafana; DROP ROLE grafana", "postgres")
 
 
 def test_a_step_that_needs_an_extension_of_the_superuser_and_a_role(stack: Stack) -> None:
