@@ -49,7 +49,7 @@ before_migrate() {
 # In memory if it fits there twice, beside what else needs memory: then nothing of it touches the live server.
 fits_in_memory() {
   local free
-  free=$(awk '/^MemAvailable/ { printf "%d", $2 * 1024 }' /proc/meminfo 2>/dev/null) || return 1
+  free=$(awk '/^MemAvailable/ { printf "%.0f", $2 * 1024 }' /proc/meminfo 2>/dev/null) || return 1
   (($1 * 2 + (512 << 20) < free / 2))
 }
 
@@ -65,9 +65,11 @@ verify() {
     trap 'docker compose --project-name "$throwaway" --profile "*" down --volumes >/dev/null 2>&1 || true' EXIT
     step --or 'the scratch server did not start' 'scratch server' docker compose --project-name "$throwaway" up --detach --wait scratch
     told 'restore and compare' docker compose --project-name "$throwaway" --progress quiet run --rm -T --no-deps -e PGHOST=scratch -e PGPORT=5432 backup load "$name" verify
+    [[ -z $told ]] || say "  $told"
   else
     say '  it does not fit in memory, so it is restored into a database beside the live one'
     told 'restore and compare' in_backup load "$name" "$(setting DB_NAME tangga)_verify"
+    [[ -z $told ]] || say "  $told"
     told 'drop it' in_backup drop "$(setting DB_NAME tangga)_verify"
   fi
   told 'note it' in_backup verified "$name"

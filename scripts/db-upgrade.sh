@@ -58,7 +58,7 @@ ask_db() { on_db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postg
 start_next() {
   local tries
   # wal_level: nobody has to follow this server yet.
-  POSTGRES_IMAGE=$1 DB_VOLUME=$2 docker compose run --detach --no-deps --name "$next" db-next postgres -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB
+  POSTGRES_IMAGE=$1 DB_VOLUME=$2 docker compose run --detach --no-deps --name "$next" db-next postgres -c max_locks_per_transaction=256 -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB
   for tries in {1..600}; do
     case $(docker inspect --format '{{.State.Status}} {{.State.Health.Status}}' "$next") in
       'running healthy') return ;;

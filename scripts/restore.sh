@@ -43,6 +43,7 @@ restore() {
   ask
   new=$(setting DB_NAME tangga)_restoring
   told 'restore into a new database' in_backup load "$name" "$new"
+  [[ -z $told ]] || say "  $told"
   told 'migrate it' docker compose --progress quiet run --rm -T -e DB_NAME="$new" -e BACKUP_BEFORE_MIGRATE=false migrate alembic upgrade head
   told 'swap' in_backup swap "$new"
   new=''

@@ -32,7 +32,6 @@ readonly group=10001
 
 # value NAME KEY: of a manifest, which has one key a line.
 value() { sed -nE "s/^  \"$2\": \"?([^\",]*)\"?,?\$/\1/p" "$folder/$1.json"; }
-content() { sed -nE "s/^  \"$2\": (\{.*\}),?\$/\1/p" "$folder/$1.json"; }
 
 # names [DATABASE]: of all backups, or of those of one database; newest first.
 names() {
@@ -69,7 +68,7 @@ whole() {
 
 moment() { date -u -d "$1" '+%Y-%m-%d %H:%M:%S'; }
 size() { numfmt --to=iec-i --suffix=B --format=%.1f "$1" | sed -E 's/[KMGT]?i?B$/ &/'; }
-rows() { content "$1" tables | grep -o '"rows": [0-9]*' | awk '{ sum += $2 } END { printf "%d", sum }' | sed -E ':a; s/\B[0-9]{3}\b/,&/; ta'; }
+rows() { grep -o '"rows": [0-9]*' "$folder/$1.json" | awk '{ sum += $2 } END { printf "%.0f", sum }' | sed -E ':a; s/\B[0-9]{3}\b/,&/; ta'; }
 
 list() {
   local name verified form='%-19s  %9s  %13s  %-19s  %-11s  %s\n'
@@ -124,28 +123,62 @@ lock() {
 
 # --- Making one -------------------------------------------------------------------------------------------------------
 
+# listed KIND FILE: what contents.sql has said of this kind, as it stands between brackets in JSON.
+listed() { sed -n "s/^$1 /    /p" "$2" | sed '$!s/$/,/'; }
+
+# held FILE: the same as keys of an object, with nothing behind the last.
+held() {
+  printf '  "sequences": {\n%s\n  },\n' "$(listed sequence "$1")"
+  printf '  "large_objects": {\n%s\n  },\n' "$(listed large "$1")"
+  printf '  "tables": {\n'
+  listed table "$1"
+  printf '  }\n'
+}
+
+# let_read: forever, ends sessions that keep the readers from a table for 5 s and that may not migrate, so they have no
+# business with such a lock (LOCK TABLE is the app's, too), and says whom else they wait for. Becomes psql, to be killed.
+let_read() {
+  exec {lock}>&-
+  PGAPPNAME='' exec psql -XqAt -d "$database" <<'SQL'
+\getenv owner DB_OWNER_USERNAME
+SELECT CASE WHEN pg_has_role('pg_signal_backend', 'USAGE') AND NOT pg_has_role(usesysid, :'owner', 'MEMBER') AND pg_terminate_backend(pid)
+       THEN format('Ended a session of %s (process %s), which kept %s from being read.', usename, pid, what)
+       ELSE format('Waited for %s (process %s), who keeps %s from being read.', usename, pid, what) END
+FROM (
+    SELECT DISTINCT unnest(pg_blocking_pids(reader.pid)) AS pid, coalesce(relation::regclass::text, 'something') AS what
+    FROM pg_stat_activity AS reader JOIN pg_locks AS wait USING (pid)
+    WHERE application_name = 'tangga-backup' AND NOT granted AND clock_timestamp() - waitstart > '5 s'
+) AS blocked JOIN pg_stat_activity AS holder USING (pid) \watch 1
+SQL
+}
+
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself
 dump() {
-  local created stamp partial facts=/tmp/facts said=/tmp/said dumped=/tmp/dumped compress=() name
-  local revision server_version database_bytes sequences tables
+  local created stamp partial facts=/tmp/facts said=/tmp/said dumped=/tmp/dumped waited=/tmp/waited compress=() name watch also
+  local revision server_version database_bytes
   [[ $database =~ ^[A-Za-z0-9_.-]+$ ]] || die "the database's name, $database, does not suit a file's" 'a backup by hand: docker compose exec db pg_dump'
   lock
   # What a killed run has left.
-  rm -f "$folder"/.*.partial
+  rm -f "$folder"/.*.partial "$dumped"
   umask 077
   # Fails where the folder is somebody else's or cannot have groups: then only BACKUP_BEFORE_MIGRATE misses it.
   { chgrp "$group" "$folder" && chmod 0750 "$folder"; } 2>/dev/null || true
   stamp=$(date -u +%Y%m%dT%H%M%SZ)
   created=$(date -u +%Y-%m-%dT%H:%M:%SZ)
   partial=$folder/.$database-$stamp
-  trap 'rm -f "$folder"/.*.partial' EXIT
   # Half the time and less space, where the client knows it.
   (($(major "$(pg_dump --version)") < 16)) || compress=(--compress=zstd)
+  become_reader "$database"
+  export PGAPPNAME=tangga-backup
+  let_read >"$waited" 2>&1 &
+  watch=$!
+  # shellcheck disable=SC2064 # its number now
+  trap "rm -f '$folder'/.*.partial; kill $watch 2>/dev/null || true" EXIT
   # psql holds the transaction whose snapshot pg_dump takes over: the digests are of the very same rows. The sequences
   # come first: they belong to no snapshot, so those in the dump are not behind these.
-  as_owner query -d "$database" -v facts="$facts" -v contents="$here/contents.sql" >/dev/null 2>"$said" <<SQL || die "the database could not be read: $(one_line "$said")" 'see make ps, make logs s=db'
+  query -d "$database" -v facts="$facts" -v contents="$here/contents.sql" >/dev/null 2>"$said" <<SQL || die "the database could not be read: $(one_line "$said")$(waited_for "$waited")" "$(remedy "$said" 'see make ps, make logs s=db')"
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL idle_in_transaction_session_timeout = 0;
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout');
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv SNAPSHOT :snapshot
 \o :facts
@@ -153,7 +186,7 @@ SELECT to_regclass('public.alembic_version') IS NOT NULL AS has_revision \gset
 \if :has_revision
 SELECT coalesce(string_agg(version_num, '+' ORDER BY version_num), 'base') FROM public.alembic_version;
 \else
-\echo base
+\qecho base
 \endif
 SELECT current_setting('server_version');
 SELECT pg_database_size(current_database());
@@ -162,17 +195,16 @@ SELECT pg_database_size(current_database());
 \! pg_dump --format=custom ${compress[*]} --snapshot="\$SNAPSHOT" --lock-wait-timeout=60s --file='$partial.dump.partial' "\$DB_NAME" 2>$said && touch $dumped
 COMMIT;
 SQL
-  [[ -e $dumped ]] || die "the dump failed: $(one_line "$said")" 'the older backups are as they were; mend it, then: make backup'
+  [[ -e $dumped ]] || die "the dump failed: $(one_line "$said")$(waited_for "$waited")" "$(remedy "$said" 'the older backups are as they were; mend that, then: make backup')"
   pg_restore --list "$partial.dump.partial" >/dev/null
   {
     read -r revision
     read -r server_version
     read -r database_bytes
-    read -r sequences
-    read -r tables
   } <"$facts"
   name=$database-$stamp-$revision
-  cat >"$partial.json.partial" <<JSON
+  {
+    cat <<JSON
 {
   "file": "$name.dump",
   "database": "$database",
@@ -183,18 +215,26 @@ SQL
   "bytes": $(stat -c %s "$partial.dump.partial"),
   "sha256": "$(sha256sum <"$partial.dump.partial" | cut -d ' ' -f 1)",
   "database_bytes": $database_bytes,
-  "sequences": $sequences,
-  "tables": $tables
-}
+  "roles": [
+$(listed role "$facts")
+  ],
 JSON
+    held "$facts"
+    printf '}\n'
+  } >"$partial.json.partial"
   chmod 0640 "$partial.json.partial"
   sync "$partial.json.partial"
   mv "$partial.dump.partial" "$folder/$name.dump"
   mv "$partial.json.partial" "$folder/$name.json"
   sync "$folder"
   prune "$name"
+  also=$(waited_for "$waited")
+  [[ -z $also ]] || say "${also# }"
   say "$name.dump: $(size "$(value "$name" bytes)"), $(rows "$name") rows"
 }
+
+# waited_for FILE: what let_read has said, each once, on one line.
+waited_for() { sed -n '/^\(Waited\|Ended\) /s/^/ /p' "$1" | sort -u | tr -d '\n'; }
 
 # prune NAME: of the whole backups, only the newest $keep stay, and the newest that is verified. What is not whole is left
 # to a person.
@@ -246,50 +286,70 @@ SQL
 
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself
 load() {
-  local name new=$2 said=/tmp/said found
+  local name new=$2 said=/tmp/said found=/tmp/found.json
   name=$(name "$1")
   lock
   room "$(value "$name" database_bytes)"
-  export NEW=$new
-  # Complete or not at all: a killed run may have left half of one.
-  as_superuser query -d postgres >/dev/null <<'SQL'
+  make_roles "$name"
+  drop "$new"
+  NEW=$new as_superuser query -d postgres 2>"$said" <<'SQL' >/dev/null || die "no database can be made: $(one_line "$said")" "$(remedy "$said")"
 \getenv new NEW
 \getenv owner DB_OWNER_USERNAME
-SET client_min_messages = warning;
-DROP DATABASE IF EXISTS :"new" WITH (FORCE);
 CREATE DATABASE :"new" OWNER :"owner" TEMPLATE template0;
 SQL
-  as_superuser pg_restore --exit-on-error --jobs="$(jobs)" --dbname="$new" "$folder/$name.dump" 2>"$said" ||
-    die "$name.dump cannot be restored: $(one_line "$said")" 'see above; the live database is as it was'
+  # Ten thousand tables are some fifty thousand statements. What makes the database live (swap) waits for the disk, and so for all before it.
+  PGOPTIONS='-c synchronous_commit=off' as_superuser pg_restore --exit-on-error --jobs="$(jobs)" --dbname="$new" "$folder/$name.dump" 2>"$said" ||
+    die "$name.dump cannot be restored: $(one_line "$said"); the live database is as it was" "$(remedy "$said")"
   # Afterwards: its default privileges would give the app the migrators' tables as well.
-  DB_OWNER_PASS=$(secret DB_OWNER_PASS) DB_PASS=$(secret DB_PASS) as_superuser query -d "$new" -f "$here/roles.sql" >/dev/null
-  found=$(contents "$new")
+  DB_OWNER_PASS=$(secret DB_OWNER_PASS) DB_PASS=$(secret DB_PASS) as_superuser query -d "$new" -f "$here/roles.sql" 2>"$said" >/dev/null ||
+    die "the roles cannot be set in what was restored: $(one_line "$said"); the live database is as it was" "$(remedy "$said")"
+  as_superuser contents "$new" >/tmp/found 2>"$said" ||
+    die "what was restored cannot be read: $(one_line "$said"); the live database is as it was" "$(remedy "$said")"
+  { printf '{\n' && held /tmp/found && printf '}\n'; } >"$found"
   compare "$name" "$found"
-  as_superuser vacuumdb --quiet --analyze-only --jobs="$(jobs)" --dbname="$new"
+  as_superuser vacuumdb --quiet --analyze-only --jobs="$(jobs)" --dbname="$new" 2>"$said" ||
+    die "what was restored cannot be analyzed: $(one_line "$said"); the live database is as it was" "$(remedy "$said")"
 }
 
-# compare NAME CONTENTS
+# make_roles NAME: those that the backup's objects name, and that are not there: without a log-in. A manifest of before
+# November 2026 names none.
+make_roles() {
+  local made said=/tmp/said
+  made=$(
+    MANIFEST=$folder/$1.json as_superuser query -d postgres 2>"$said" <<'SQL'
+\set manifest `cat "$MANIFEST"`
+SELECT format('CREATE ROLE %I NOLOGIN', name), format('SELECT %L', name)
+FROM jsonb_array_elements_text(coalesce(:'manifest'::jsonb -> 'roles', '[]')) AS role (name)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+SQL
+  ) || die "the roles that the backup names cannot be made: $(one_line "$said"); the live database is as it was" "$(remedy "$said" 'make them by hand, then again')"
+  [[ -z $made ]] || say "Made roles that the backup names, without a log-in: ${made//$'\n'/, }"
+}
+
+# compare NAME FOUND: the manifest with a file of the same form.
 compare() {
-  local differing
+  local differing said=/tmp/said
   differing=$(
-    export TABLES SEQUENCES TABLES_FOUND SEQUENCES_FOUND
-    TABLES=$(content "$1" tables) SEQUENCES=$(content "$1" sequences)
-    { read -r SEQUENCES_FOUND; read -r TABLES_FOUND; } <<<"$2"
-    as_superuser query -d postgres <<'SQL'
-\getenv tables TABLES
-\getenv tables_found TABLES_FOUND
-\getenv sequences SEQUENCES
-\getenv sequences_found SEQUENCES_FOUND
-SELECT string_agg(key, ', ') FROM (
-    SELECT key FROM jsonb_each(:'tables') AS kept FULL JOIN jsonb_each(:'tables_found') AS found USING (key)
+    KEPT=$folder/$1.json FOUND=$2 as_superuser query -d postgres 2>"$said" <<'SQL'
+\set kept `cat "$KEPT"`
+\set found `cat "$FOUND"`
+SELECT string_agg(key, ', ' ORDER BY number) FILTER (WHERE number <= 5)
+       || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END
+FROM (SELECT key, row_number() OVER (ORDER BY key) AS number FROM (
+    SELECT key FROM jsonb_each(:'kept'::jsonb -> 'tables') AS kept FULL JOIN jsonb_each(:'found'::jsonb -> 'tables') AS found USING (key)
     WHERE kept.value IS DISTINCT FROM found.value
     UNION ALL
     -- Those in the dump may be ahead of the manifest, never behind.
-    SELECT key FROM jsonb_each_text(:'sequences') AS kept LEFT JOIN jsonb_each_text(:'sequences_found') AS found USING (key)
+    SELECT key FROM jsonb_each_text(:'kept'::jsonb -> 'sequences') AS kept
+    LEFT JOIN jsonb_each_text(:'found'::jsonb -> 'sequences') AS found USING (key)
     WHERE kept.value::bigint > coalesce(found.value::bigint, -9223372036854775808)
-) AS differing
+    UNION ALL
+    -- Who may not see their pages has only counted them.
+    SELECT 'large objects' FROM (SELECT :'kept'::jsonb -> 'large_objects' AS kept, :'found'::jsonb -> 'large_objects' AS found) AS large
+    WHERE kept -> 'count' <> found -> 'count' OR kept -> 'digest' <> found -> 'digest'
+) AS differing) AS numbered
 SQL
-  )
+  ) || die "what was restored cannot be compared with the manifest: $(one_line "$said"); the live database is as it was" "$(remedy "$said" 'take another backup: make backups')"
   [[ -z $differing ]] ||
     die "what was restored is not what the manifest describes: $differing" 'take another backup: make backups; the live database is as it was'
 }
@@ -304,7 +364,22 @@ verified() {
   mv "$folder/.$name.json.partial" "$folder/$name.json"
 }
 
-drop() { NEW=$1 as_superuser query -d postgres -c 'SET client_min_messages = warning' -c "DROP DATABASE IF EXISTS \"${1//\"/\"\"}\" WITH (FORCE)" >/dev/null; }
+# drop DATABASE: with the subscriptions in it, which would forbid it; what they read from stays.
+drop() {
+  local said=/tmp/said
+  NEW=$1 as_superuser query -d postgres >/dev/null 2>"$said" <<'SQL' || die "the database $1 cannot be dropped: $(one_line "$said")" "$(remedy "$said")"
+\getenv new NEW
+SET client_min_messages = warning;
+SELECT EXISTS (SELECT FROM pg_subscription JOIN pg_database AS d ON d.oid = subdbid WHERE datname = :'new') AS subscribes \gset
+\if :subscribes
+\c :"new"
+SELECT format('ALTER SUBSCRIPTION %I DISABLE', subname), format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subname), format('DROP SUBSCRIPTION %I', subname)
+FROM pg_subscription JOIN pg_database AS d ON d.oid = subdbid WHERE datname = :'new' \gexec
+\c postgres
+\endif
+DROP DATABASE IF EXISTS :"new" WITH (FORCE);
+SQL
+}
 
 # The migrators' own rows are there before anybody has written one.
 live() {

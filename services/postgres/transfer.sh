@@ -47,11 +47,17 @@ schema() {
     grep -vE '^(-- Dumped (from|by)|\\(un)?restrict )|^SET transaction_timeout'
 }
 
+# held DATABASE: but the roles that its objects name; all are copied.
+held() { contents "$1" | sed '/^role /d'; }
+
 compare() {
   local differing
-  PGHOST=$old contents "$database" >/tmp/from
-  PGHOST=$new contents "$database" >/tmp/to
-  cmp -s /tmp/from /tmp/to || die "the rows of the two servers differ: $(diff <(tr '}' '\n' </tmp/from) <(tr '}' '\n' </tmp/to) | grep -oE '"[^"]+"' | head -n 1)" 'the old server serves as before'
+  # In jobs: what a condition calls goes on after a line that fails.
+  PGHOST=$old as_superuser held "$database" >/tmp/from 2>"$said" &
+  wait "$!" || die "the old server's rows cannot be read: $(one_line "$said")" "$(remedy "$said"); the old server serves as before"
+  PGHOST=$new as_superuser held "$database" >/tmp/to 2>"$said" &
+  wait "$!" || die "the new server's rows cannot be read: $(one_line "$said")" "$(remedy "$said"); the old server serves as before"
+  cmp -s /tmp/from /tmp/to || die "the rows of the two servers differ: $(diff /tmp/from /tmp/to | sed -nE 's/^[<>] [a-z]+ ("([^"\\]|\\.)*").*/\1/p' | head -n 1)" 'the old server serves as before'
   schema "$old" >/tmp/schema-from
   schema "$new" >/tmp/schema-to
   differing=$(diff /tmp/schema-from /tmp/schema-to | grep '^[<>]' | head -n 1) || true
@@ -62,17 +68,16 @@ _main() {
   old=$1 new=$2
   cancel_waiting_writers &
   trap 'kill %1' EXIT
-  # In jobs: what a condition calls goes on after a line that fails.
   copy_roles >/dev/null 2>"$said" &
-  wait "$!" || die "the roles were not copied: $(one_line "$said")" 'the old server serves as before'
+  wait "$!" || die "the roles were not copied: $(one_line "$said")" "$(remedy "$said"); the old server serves as before"
   copy_database >/dev/null 2>"$said" &
-  wait "$!" || die "the database was not copied: $(one_line "$said")" 'the old server serves as before'
+  wait "$!" || die "the database was not copied: $(one_line "$said")" "$(remedy "$said"); the old server serves as before"
   compare
   to vacuumdb --quiet --analyze-only --jobs="$(jobs)" --dbname="$database"
   # So that both stop at once.
   to query -d postgres -c CHECKPOINT
   from query -d postgres -c CHECKPOINT
-  tail -n 1 /tmp/to | grep -o '"rows": [0-9]*' | awk '{ sum += $2 } END { printf "%d\n", sum }'
+  grep -o '"rows": [0-9]*' /tmp/to | awk '{ sum += $2 } END { printf "%.0f\n", sum }'
 }
 
 _main "$@"

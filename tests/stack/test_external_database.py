@@ -58,7 +58,7 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
     assert httpx2.post(f"{stack.url}/posts", headers=stack.log_in(), json=body, timeout=10).status_code == 201
     of_api = {f"tangga_app|{address(stack, 'api')}|t"}
     wait_for(lambda: sessions(elsewhere) == of_api, 10, "sessions of the API alone")
-    for command in (["migrate"], ["history"], ["check"], ["status"], ["rollback"], ["migrate"]):
+    for command in (["migrate"], ["history"], ["check"], ["status"], ["backup"], ["rollback"], ["migrate"]):
         stack.make(*command)
     asked = stack.ok("scripts/psql.sh", "-qAtc", "SELECT nama FROM posts")
     assert asked.splitlines()[-1] == "Ani"
