@@ -313,6 +313,7 @@ SQL
 
 # make_roles NAME: those that the backup's objects name, and that are not there: without a log-in. A manifest of before
 # November 2026 names none.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 make_roles() {
   local made said=/tmp/said
   made=$(
@@ -327,6 +328,7 @@ SQL
 }
 
 # compare NAME FOUND: the manifest with a file of the same form.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 compare() {
   local differing said=/tmp/said
   differing=$(
@@ -365,6 +367,7 @@ verified() {
 }
 
 # drop DATABASE: with the subscriptions in it, which would forbid it; what they read from stays.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 drop() {
   local said=/tmp/said
   NEW=$1 as_superuser query -d postgres >/dev/null 2>"$said" <<'SQL' || die "the database $1 cannot be dropped: $(one_line "$said")" "$(remedy "$said")"

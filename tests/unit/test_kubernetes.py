@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ PAGE = (PROJECT / "docs/scaling.md").read_text()
 OLDEST, NEWEST = "1.31", "1.37"
 SECRETS = {"DB_PASS": "a#b='c\"", "DB_OWNER_PASS": "owner's", "TOKEN_KEY": "0123456789abcdef" * 4}
 
+# Answers for Compose, which alone reads .env (scripts/settings.sh; that it does: tests/stack/test_env_file.py).
+COMPOSE = """#!{python}
+import json, re, sys
+names = re.findall("^  ([A-Z0-9_]+): ", sys.stdin.read(), re.M)
+print(json.dumps({{"name": "tangga", "x-settings": {{name: {settings}.get(name, "") for name in names}}}}, indent=2))
+"""
+
 Manifest = dict[str, Any]
 
 
@@ -28,11 +36,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     folder = tmp_path_factory.mktemp("kubernetes")
     for part in ("deploy/kubernetes", "scripts"):
         shutil.copytree(PROJECT / part, folder / part)
-    quoted = {name: f"'{value}'" if "#" in value else value for name, value in SECRETS.items()}
-    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in quoted.items()))
     (folder / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
-    [commands] = re.findall(r"^```text\n(\. scripts/lib\.sh\n.*?)^```", PAGE, re.M | re.S)
-    environment = {"PATH": "/usr/bin:/bin", "DB_SSLROOTCERT": "ca.pem"}
+    for name in ("compose.yaml", ".env.example"):
+        shutil.copy(PROJECT / name, folder)
+    docker = folder / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text(COMPOSE.format(python=sys.executable, settings=SECRETS | {"DB_SSLROOTCERT": "ca.pem"}))
+    docker.chmod(0o755)
+    [commands] = re.findall(r"^```text\n(\. scripts/lib\.sh\numask .*?)^```", PAGE, re.M | re.S)
+    environment = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
     subprocess.run(["bash", "-euc", commands], cwd=folder, env=environment, check=True)
     made = folder / "deploy/kubernetes/production"
     assert (made / "api.env").stat().st_mode & 0o777 == 0o600
