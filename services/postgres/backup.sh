@@ -408,7 +408,14 @@ swap() {
 \getenv kept KEPT
 SET lock_timeout = '1s';
 PREPARE disconnect AS
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (:'live', :'new') AND pid <> pg_backend_pid();
+SELECT pg_terminate_backend(pid) FROM (
+    SELECT pid FROM pg_stat_activity WHERE datname IN (:'live', :'new')
+    UNION
+    -- Who is half-way in (a client that comes back, autovacuum) has no name there yet, has the lock on the database that the
+    -- new name needs, and waits for the table that is locked here.
+    SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = objid
+    WHERE locktype = 'object' AND classid = 'pg_catalog.pg_database'::regclass AND datname IN (:'live', :'new')
+) AS session WHERE pid <> pg_backend_pid();
 -- First without the lock, for one of them may have it (pg_dump, for as long as it runs).
 EXECUTE disconnect;
 BEGIN;
