@@ -28,12 +28,10 @@ CREATE TRIGGER touch BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION touch(
 CREATE VIEW adults AS SELECT id, nama FROM posts WHERE id > 17;
 COMMENT ON COLUMN posts.nama IS 'full name'
 """
-MODELS = """
-    __table_args__ = (
+MODELS = """    __table_args__ = (
         Index("ix_posts_nama", "nama"),
         Index("ix_posts_no_hp", "no_hp", postgresql_where=text("no_hp IS NOT NULL")),
         CheckConstraint("umur >= 0", name="umur"),
-    )
 """
 TOUCH = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
 FK = "ALTER TABLE votes DROP CONSTRAINT fk_votes_post_id_posts"
@@ -184,8 +182,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copy_project(tmp_path_factory.mktemp("project"))
     plant(project, "drift0000001", f'op.execute("""{STEP}""")')
     models = project / "services/api/db/models.py"
-    edit(models, "from sqlalchemy import ", "from sqlalchemy import CheckConstraint, Index, text, ")
-    edit(models, '    __tablename__ = "posts"\n', f'    __tablename__ = "posts"\n{MODELS}')
+    edit(models, "from sqlalchemy import ", "from sqlalchemy import CheckConstraint, text, ")
+    edit(models, "    __table_args__ = (\n", MODELS)
     edit(models, "    nama: Mapped[str]\n", '    nama: Mapped[str] = mapped_column(comment="full name")\n')
     return project
 

@@ -384,7 +384,7 @@ def test_a_database_tells_edited_files_and_invalid_indexes(at_head: str, project
         edit(next((project / "migrations/versions").glob(f"*_{HEAD}_*.py")), "v10", "V10")
         assert lint(database) == (
             FINDINGS,
-            [("edited-after-applied", 7, HEAD), ("invalid-index", 5, "planted00001")],
+            [("edited-after-applied", 12, HEAD), ("invalid-index", 5, "planted00001")],
         )
     unreachable = alembic_process("unused", "lint", "--database", project=project, environment={"DB_PORT": "1"})
     assert unreachable.returncode == 5

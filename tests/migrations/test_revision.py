@@ -74,8 +74,8 @@ def test_autogenerate_without_a_difference_writes_no_file_and_says_so(at_head: s
 def test_autogenerate_and_check_see_a_new_check_alike(at_head: str, project: Path) -> None:
     edit(
         project / "services/api/db/models.py",
-        '    __tablename__ = "posts"\n',
-        '    __tablename__ = "posts"\n    __table_args__ = (CheckConstraint("umur >= 0", name="umur_positive"),)\n',
+        "    __table_args__ = (",
+        '    __table_args__ = (CheckConstraint("umur >= 0", name="umur_positive"), ',
     )
     edit(project / "services/api/db/models.py", "from sqlalchemy import ", "from sqlalchemy import CheckConstraint, ")
     line = "posts.ck_posts_umur_positive: in the models, not in the schema"

@@ -163,7 +163,7 @@ def test_steps_that_lose_nothing_ask_nothing_save_nothing_and_run_once(
         assert _losses(database, capsys, V4, project=project) == {}
         ran.unlink()
         assert _command(database, "losses", V4, project=project) == 0
-        assert capsys.readouterr().out == "6 steps down: no data would be lost\n"
+        assert capsys.readouterr().out == "7 steps down: no data would be lost\n"
         ran.unlink()
         migrate(database, "downgrade", V4, project=project)
         assert ran.read_text() == "x"
