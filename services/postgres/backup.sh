@@ -100,7 +100,9 @@ name() {
   name=${name%.dump}
   name=${name%.json}
   if [[ $name == newest ]]; then
-    name=$(whole | head -n 1)
+    # Not by `head`: what writes to it after its end is a failure.
+    name=$(whole)
+    name=${name%%$'\n'*}
     [[ -n $name ]] || die 'there is no whole backup' 'make backup'
   fi
   [[ -e $folder/$name.dump || -e $folder/$name.json ]] || die "there is no backup called $name" 'make backups lists them'
@@ -467,7 +469,8 @@ every() {
 # age: of the newest whole backup, in seconds; nothing if there is none.
 age() {
   local newest
-  newest=$(whole "$database" | head -n 1)
+  newest=$(whole "$database")
+  newest=${newest%%$'\n'*}
   [[ -z $newest ]] || say $(($(date +%s) - $(date -d "$(value "$newest" created_at)" +%s)))
 }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.migrations.staircase import HEAD, V8
+from tests.migrations.staircase import HEAD, V9
 from tests.stack.conftest import REPOSITORY, Stack, killing_docker, wait_for
 from tests.stack.test_failures import Traffic
 
@@ -210,7 +210,7 @@ def test_a_backup_of_an_older_revision_is_migrated(filled: Stack) -> None:
     filled.make("backup")
     filled.make("migrate")
     before = rows(filled)
-    assert f"-{V8}.dump" in newest(filled).name
+    assert f"-{V9}.dump" in newest(filled).name
     filled.make("restore", "f=newest", "yes=1")
     assert filled.revision() == HEAD
     assert rows(filled) == before
@@ -293,10 +293,10 @@ def test_no_step_without_a_backup_where_that_is_asked_for(filled: Stack) -> None
     def refused_for_want_of_one() -> None:
         refused = filled.run(*plain)
         assert refused.returncode == 14
-        assert f"a backup of tangga at {V8}" in refused.stdout
-        assert filled.revision() == V8
+        assert f"a backup of tangga at {V9}" in refused.stdout
+        assert filled.revision() == V9
 
-    for file in (filled.folder / "backups").glob(f"*-{V8}.*"):
+    for file in (filled.folder / "backups").glob(f"*-{V9}.*"):
         file.unlink()
     filled.make("backup")  # fresh, but of another revision
     # Not asked for: the step runs.
@@ -314,7 +314,7 @@ def test_no_step_without_a_backup_where_that_is_asked_for(filled: Stack) -> None
                 failed = filled.run("make", target)
                 assert failed.returncode != 0
                 assert "error: the database could not be read: " in failed.stdout
-                assert filled.revision() == V8
+                assert filled.revision() == V9
         count = len(backups(filled))
         filled.make("up")
         assert filled.revision() == HEAD
