@@ -27,7 +27,7 @@ def keep_steps(stack: Stack) -> Iterator[None]:
 def test_history_names_every_step_and_what_applied_it(stack: Stack) -> None:
     shown = stack.make("history")
     rows = re.findall(
-        r"^([0-9a-f]{12})  (v\d .*?)  +(current|applied)  \d{4}-\d\d-\d\d .* latest  tangga_owner$", shown, re.M
+        r"^([0-9a-f]{12})  (v\d+ .*?)  +(current|applied)  \d{4}-\d\d-\d\d .* latest  tangga_owner$", shown, re.M
     )
     assert [revision for revision, _, _ in rows][:: len(rows) - 1] == [HEAD, V1]
     assert f"at {HEAD} | head {HEAD} | nothing pending" in shown
