@@ -202,8 +202,8 @@ settle_packages() {
   fi
   [[ ${postgres##*:} != "${stand_in_postgres##*:}" ]] || return 0
   if ! have "$stand_in_postgres"; then
-    step "build a stand-in with ${packages:-no other packages}" build_postgres "$(major_of "$postgres")" "$stand_in_postgres" ||
-      die 'the stand-in was not built' 'see above; POSTGRES_PACKAGES in .env names packages of Debian'
+    step --or 'the stand-in was not built' --do 'POSTGRES_PACKAGES in .env names packages of Debian' \
+      "build a stand-in with ${packages:-no other packages}" build_postgres "$(major_of "$postgres")" "$stand_in_postgres"
   fi
   # What the environment says is not in .env.
   [[ -n ${POSTGRES_IMAGE:-} ]] || replaced "POSTGRES_IMAGE=$stand_in_postgres" | write_file .env

@@ -70,8 +70,8 @@ check_room() {
 
 _main() {
   check_versions
-  read_settings # or the line of .env that cannot be read
   check_room
+  read_settings # or the line of .env that cannot be read
   if [[ ${1:-} == --port ]]; then check_ports; fi
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: start.sh postgres [OPTION...]   (entrypoint of db, db-next and scratch)
+# usage: start.sh postgres [OPTION...]   (entrypoint of db, db-next and scratch); any other program is run as it is
 #        start.sh healthy                (their health check)
 #        start.sh roles                  (gives the roles their settings, now)
 #
@@ -88,7 +88,7 @@ _main() {
   case $1 in
     healthy) healthy ;;
     roles) set_roles ;;
-    *)
+    postgres)
       # As process 1, this would not hear `docker stop` otherwise.
       trap 'exit 143' INT TERM QUIT
       prepare &
@@ -96,6 +96,7 @@ _main() {
       if ((${PG_MAJOR:-0} >= 16)); then set -- "$1" -c reserved_connections="${DB_CONNECTIONS_KEPT:-5}" "${@:2}"; fi
       exec "$@"
       ;;
+    *) exec "$@" ;; # a client
   esac
 }
 

@@ -38,6 +38,8 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     for name in ("compose.yaml", ".env.example"):
         shutil.copy(REPOSITORY / name, tmp_path)
+    for name in ("services", "migrations"):
+        (tmp_path / name).mkdir()
     return tmp_path
 
 
