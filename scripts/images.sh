@@ -200,7 +200,8 @@ settle_packages() {
       die "POSTGRES_PACKAGES is for the stand-in, and $postgres is an image of somebody else" 'name one that has them in POSTGRES_IMAGE, and take POSTGRES_PACKAGES away'
     return 0
   fi
-  [[ ${postgres##*:} != "${stand_in_postgres##*:}" ]] || return 0
+  # Of a version that cannot be built, it is what it is.
+  [[ -n ${release_of[$(major_of "$postgres")]:-} && ${postgres##*:} != "${stand_in_postgres##*:}" ]] || return 0
   if ! have "$stand_in_postgres"; then
     step --or 'the stand-in was not built' --do 'POSTGRES_PACKAGES in .env names packages of Debian' \
       "build a stand-in with ${packages:-no other packages}" build_postgres "$(major_of "$postgres")" "$stand_in_postgres"
