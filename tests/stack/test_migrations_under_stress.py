@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.migrate.lock import LOCK_KEY
-from tests.migrations.staircase import HEAD
+from tests.migrations.staircase import HEAD, REVISIONS
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import write_step
 
@@ -38,7 +38,7 @@ def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
     assert stack.schema() == expected
     assert stack.revision() == HEAD
     # Each step ran once, whoever ran it; the others waited, and said for whom.
-    assert "\n".join(logs).count("Running upgrade") == 9
+    assert "\n".join(logs).count("Running upgrade") == len(REVISIONS)
     assert all(re.search(r"waiting for the migration lock \(\d+ s\): held by pid \d+ from [\d.]+", log) for log in logs)
     assert all("got the migration lock after" in log for log in logs)
 
