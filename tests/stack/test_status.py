@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.migrations.staircase import HEAD
+from tests.migrations.staircase import HEAD, REVISIONS
 from tests.stack.browser import Browser
 from tests.stack.conftest import Stack
 
@@ -72,7 +72,7 @@ def test_the_page_shows_the_same_in_a_browser(troubled: Stack, browser: Browser)
     troubled.make("status", "html=status.html")
     page = troubled.folder / "status.html"
     browser.open(page.as_uri())
-    browser.wait_for("document.querySelectorAll('ol.steps li').length === 10")
+    browser.wait_for(f"document.querySelectorAll('ol.steps li').length === {len(REVISIONS) + 1}")
     assert browser.evaluate("document.querySelector('ol.steps li.pending').innerText").startswith("0123456789ab v99")
     assert HEAD in browser.evaluate("document.querySelector('ol.steps li.current').innerText")
     assert browser.evaluate("document.querySelectorAll('ul li.ill').length") == 4
