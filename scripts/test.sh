@@ -13,8 +13,6 @@ in_container() {
   [[ $tier == unit ]] && options+=(--no-deps)
   # Each test has a database of its own; half of its time is spent waiting for the server.
   [[ $tier == migrations && " $* " != *" -s "* ]] && set -- --numprocesses 2 --dist loadfile "$@"
-  # One module starts some hundreds of scripts.
-  [[ $tier == unit && " $* " != *" -s "* ]] && set -- --numprocesses 2 --dist worksteal "$@"
   STEP_QUIET=1 step 'build' docker compose build test
   docker compose run "${options[@]}" test pytest "tests/$tier" "$@"
 }
