@@ -9,7 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from services.api.db import models
 from services.api.settings import MigrateSettings
-from services.migrate import authoring, backfill, comparison, constraints, files, journal, log
+from services.migrate import authoring, backfill, compared, constraints, files, journal, log
 from services.migrate.causes import one_line
 from services.migrate.failures import reported_failures
 from services.migrate.lock import migration_lock
@@ -20,7 +20,7 @@ def options(steps: Steps) -> dict[str, Any]:
     """Return what Alembic is configured with, online and offline."""
     return {
         "target_metadata": models.Base.metadata,
-        **comparison.options(models.Base.metadata),
+        **compared.options(models.Base.metadata),
         # Each step stands or falls by itself, together with its rows in alembic_version and migration_log.
         "transaction_per_migration": True,
         "on_version_apply": [journal.record(steps), backfill.forget, constraints.validate_after_commit],

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import msg
 from sqlalchemy import text
 
-from services.migrate import bookkeeping, comparison
+from services.migrate import bookkeeping, compared
 from services.migrate.exits import BEHIND, DRIFT, Stop
 from services.migrate.history import applied_below
 
@@ -100,4 +100,4 @@ def check_revision(
     if all(directive.upgrade_ops is None or directive.upgrade_ops.is_empty() for directive in directives):
         directives.clear()
         msg("Alembic finds no difference between models and database, so no file was written.")
-        msg(f"It does not compare {comparison.NOT_BY_ALEMBIC}: make check does, then write the step by hand.")
+        msg(f"It does not compare {compared.NOT_BY_ALEMBIC}: make check does, then write the step by hand.")

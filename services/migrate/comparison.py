@@ -1,4 +1,4 @@
-"""Where the models and a schema differ, in words; and what Alembic compares, for `revision`, `check` and `drift` alike.
+"""Where the models and a schema differ, in words.
 
 Alembic compares tables, columns, types, defaults, and constraints and indexes by their names. For what is within them,
 the models' tables are made on the scratch database, in a schema beside the steps' tables, and the two are compared as
@@ -20,14 +20,10 @@ from sqlalchemy.schema import sort_tables_and_constraints as sorted_tables
 from sqlalchemy.types import SchemaType, TypeEngine
 
 from services.api.db import models
-from services.migrate import bookkeeping, schema
+from services.migrate import schema
 from services.migrate.causes import one_line
+from services.migrate.compared import NOT_BY_ALEMBIC, options
 
-# What only the second comparison sees. `make revision auto=1` does without it, and says so.
-NOT_BY_ALEMBIC = (
-    "the conditions of CHECKs, EXCLUDE, labels of enums, collations, computed columns, the precision of intervals, "
-    "DEFERRABLE, and an index's condition, method, INCLUDE and operator classes"
-)
 _DEFAULT = "public"
 _BESIDE = "tangga_models"
 _KINDS = ("column", "constraint", "check constraint", "foreign key", "index")
@@ -41,23 +37,6 @@ class Compared(NamedTuple):
 
     differences: list[str]
     note: str | None
-
-
-def options(metadata: MetaData) -> dict[str, Any]:
-    """Return what Alembic is to compare."""
-    schemas = {None, *(table.schema for table in metadata.tables.values())}
-
-    def include(name: str | None, kind: str, parents: Any) -> bool:
-        # A schema that no model names is somebody else's.
-        return name in schemas if kind == "schema" else bookkeeping.is_the_applications(name, kind, parents)
-
-    return {
-        "compare_type": True,
-        "compare_server_default": True,
-        "include_schemas": len(schemas) > 1,
-        "include_name": include,
-        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
-    }
 
 
 def compare(connection: Connection, dump: Callable[[], list[str]], metadata: MetaData | None = None) -> Compared:

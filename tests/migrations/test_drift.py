@@ -251,7 +251,7 @@ def _environment(project: Path) -> dict[str, str]:
 
 
 def test_stock_alembic_check_misses_most_of_them(planted: Path, migrated: str) -> None:
-    file = planted / "services/migrate/comparison.py"
+    file = planted / "services/migrate/compared.py"
     tuned = file.read_text()
     with contextlib.ExitStack() as stack:
         databases = [stack.enter_context(_drifted(migrated, by_hand)) for by_hand, _, _ in DRIFTS.values()]
