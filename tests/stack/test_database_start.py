@@ -83,7 +83,7 @@ def test_a_first_start_that_was_cut_off_is_begun_again(
 # What a server that was not killed has written is never thrown away, wherever it is found.
 _VOLUMES = """
 cd "$PGDATA"
-again() { bash /etc/tangga/start.sh true; }
+again() { bash /etc/tangga/start.sh postgres -C port; }
 mkdir first-start.whole && mv PG_VERSION base global pg_wal first-start.whole
 again && [[ ! -e first-start.whole ]] && echo 'half moved: whole'
 mv global/pg_control kept; again; mv kept global/pg_control
