@@ -3,8 +3,8 @@
 ARG PYTHON_IMAGE=python:3.13.9-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS base
-# services/migrate/bin: Alembic's command line with more commands.
-ENV PATH=/app/services/migrate/bin:/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+# services/migrate: the package tangga, and Alembic's command line with its commands (bin).
+ENV PATH=/app/services/migrate/bin:/opt/venv/bin:$PATH PYTHONPATH=/app/services/migrate PYTHONUNBUFFERED=1
 WORKDIR /app
 
 # Dependencies, in a layer that changes only with the lock file. A CA bundle named by the environment arrives as a

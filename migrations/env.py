@@ -9,11 +9,17 @@ from sqlalchemy.pool import NullPool
 
 from services.api.db import models
 from services.api.settings import MigrateSettings
-from services.migrate import authoring, backfill, compared, constraints, files, journal, log
-from services.migrate.causes import one_line
-from services.migrate.failures import reported_failures
-from services.migrate.lock import migration_lock
-from services.migrate.steps import Steps, timeouts
+from tangga.guard import command as authoring
+from tangga.safe import backfill
+from tangga.drift import options as compared
+from tangga.guard import validation as constraints
+from tangga.revision import files
+from tangga.journal import writing as journal
+from tangga.guard import log
+from tangga.causes import one_line
+from tangga.failures import reported_failures
+from tangga.guard.lock import migration_lock
+from tangga.guard.steps import Steps, timeouts
 
 
 def options(steps: Steps) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def run_left(steps: Steps, engine: Engine) -> None:
 
 
 settings = MigrateSettings.load()
-if "runs" in context.config.attributes:  # a program with a connection of its own: services/migrate/runs.py
+if "runs" in context.config.attributes:  # a program with a connection of its own: services/migrate/tangga/runs.py
     run_offline(settings) if context.is_offline_mode() else run_on(context.config.attributes["runs"], settings)
 else:
     log.to_stderr()

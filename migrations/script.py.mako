@@ -4,7 +4,7 @@ Revises: ${down_revision or "nothing, this is the first step" | comma,n}
 
 Rules for this file (docs/authors.md says why):
 - upgrade and downgrade both work on tables that hold rows; what cannot be undone is declared: `irreversible = "why"`.
-- On a table that is in use: `from services.migrate import safe`, then safe.add_column (NOT NULL with `fill`),
+- On a table that is in use: `from tangga import safe`, then safe.add_column (NOT NULL with `fill`),
   safe.add_foreign_key, safe.add_check, safe.add_unique, safe.create_index, safe.drop_index, safe.set_not_null.
 - Rows are changed by safe.backfill, in batches, in a step without changes of structure.
 - What stands before such a call in the step is committed by it: let it be a call of `safe` too, or a step of its own.

@@ -12,8 +12,8 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 
 from services.api.settings import MigrateSettings
-from services.migrate.authoring import is_upgrade
-from services.migrate.exits import NO_BACKUP, Stop
+from tangga.guard.command import is_upgrade
+from tangga.exits import NO_BACKUP, Stop
 
 FOLDER = Path("/backups")
 

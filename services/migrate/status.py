@@ -18,9 +18,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from services.api.settings import MigrateSettings
-from services.migrate import rows_of_version
-from services.migrate.failures import explain
-from services.migrate.history import Position, Step, aligned, duration, list_steps, look, print_lines, when
+from tangga.revision import version_rows as rows_of_version
+from tangga.failures import explain
+from tangga.journal.history import Position, Step, aligned, duration, list_steps, look, print_lines, when
 
 HELP = "Show how the stack is, from facts on stdin (scripts/status.sh)."
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-from services.migrate.history import Step, duration, when
+from tangga.journal.history import Step, duration, when
 from services.migrate.status import (
     Status,
     backups_table,

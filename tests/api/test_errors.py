@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from services.api.db.statement import Statement
 from services.api.errors import CONSTRAINT_PROBLEMS
-from services.migrate import bookkeeping
+from tangga.journal import tables as bookkeeping
 from tests.api.support import POST, Person, assert_problem, database_of, serving
 from tests.databases import connect, eventually, query, run
 

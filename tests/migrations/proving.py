@@ -4,7 +4,7 @@ import os
 from unittest import mock
 
 from services.api.settings import ScratchSettings
-from services.migrate.scratch import Scratch
+from tangga.scratch.server import Scratch
 from tests.databases import owner_environment, template
 
 

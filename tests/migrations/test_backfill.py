@@ -1,4 +1,4 @@
-"""services/migrate/backfill.py: the rows of one UPDATE, in batches. What a kill does to it: test_lock_and_kill.py."""
+"""services/migrate/tangga/safe/backfill.py: the rows of one UPDATE, in batches. What a kill does to it: test_lock_and_kill.py."""
 
 import re
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.migrate.runs import Runs
+from tangga.runs import Runs
 from tests.databases import (
     alembic_process,
     connect,
@@ -36,7 +36,7 @@ def copy(at_head: str) -> Iterator[str]:
 
 
 def _plant(project: Path, *calls: str, downgrade: str = "pass") -> None:
-    imported = "from services.migrate import safe\n    "
+    imported = "from tangga import safe\n    "
     plant(project, STEP, imported + "\n    ".join(calls), downgrade=imported + downgrade)
 
 
@@ -148,7 +148,7 @@ def test_printed_it_is_one_update_with_a_remark(copy: str, project: Path) -> Non
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "without the wait"])
 def test_a_row_that_an_open_transaction_has_written_is_not_passed_by(copy: str, project: Path, waits: bool) -> None:
     if not waits:
-        edit(project / "services/migrate/backfill.py", "            self._wait_for_writers()\n", "            pass\n")
+        edit(project / "services/migrate/tangga/safe/backfill.py", "            self._wait_for_writers()\n", "            pass\n")
     query(copy, TABLE.format(rows=10) + "DELETE FROM counted WHERE id = 5")
     _plant(project, 'safe.backfill("counted", "umur = 1")')
     with closing(connect(copy)) as writer:

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.dialects import postgresql
 
-from services.migrate import comparison
-from services.migrate.scratch import Scratch
+from tangga.drift import models as comparison
+from tangga.scratch.server import Scratch
 from tests.migrations.proving import scratch
 
 # The steps' tables.

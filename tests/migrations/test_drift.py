@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from services.migrate import drift
-from services.migrate.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
-from services.migrate.runs import Runs
+from tangga.drift import command as drift
+from tangga.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
+from tangga.runs import Runs
 from tests.databases import alembic_process, connect, migrate, owner_environment, query, run, scratch_database
 from tests.migrations.proving import settings
 from tests.migrations.staircase import V4, copy_project, edit, plant
@@ -251,7 +251,7 @@ def _environment(project: Path) -> dict[str, str]:
 
 
 def test_stock_alembic_check_misses_most_of_them(planted: Path, migrated: str) -> None:
-    file = planted / "services/migrate/compared.py"
+    file = planted / "services/migrate/tangga/drift/options.py"
     tuned = file.read_text()
     with contextlib.ExitStack() as stack:
         databases = [stack.enter_context(_drifted(migrated, by_hand)) for by_hand, _, _ in DRIFTS.values()]

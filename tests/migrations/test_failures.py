@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from services.migrate.lock import LOCK_KEY
+from tangga.guard.lock import LOCK_KEY
 from tests.databases import alembic_process, connect, migrate, query, run, scratch_database
 from tests.migrations.staircase import HEAD, V5, V6, catalogue, edit, plant, revision
 
@@ -224,7 +224,7 @@ def test_tables_without_a_revision_are_left_alone(at_head: str, way: str) -> Non
 
 def test_without_the_check_the_first_step_fails_on_tables_that_are_there(at_head: str, project: Path) -> None:
     """The harm: an error of PostgreSQL's, or worse, steps that run over what somebody else made."""
-    edit(project / "services/migrate/steps.py", "                require_version(heads, ctx)\n", "")
+    edit(project / "services/migrate/tangga/guard/steps.py", "                require_version(heads, ctx)\n", "")
     with scratch_database(at_head) as database:
         _without_version(database, "no row")
         finished = alembic_process(database, "upgrade", "head", project=project)

@@ -12,8 +12,9 @@ import pytest
 from alembic.script import Script, ScriptDirectory
 
 from services.api.settings import ScratchSettings
-from services.migrate import drawing, drawing_svg
-from services.migrate.scratch import Scratch
+from tangga.graph import drawing
+from tangga.graph import svg as drawing_svg
+from tangga.scratch.server import Scratch
 from tests.databases import (
     alembic_process,
     eventually,

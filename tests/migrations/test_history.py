@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.migrate.exits import STEP_FAILED
+from tangga.exits import STEP_FAILED
 from tests.databases import alembic_process, migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V3, V4, V5, V9, edit, plant
 

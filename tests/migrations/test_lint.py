@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.migrate.exits import FINDINGS
-from services.migrate.lint import Finding, findings
-from services.migrate.runs import Runs
+from tangga.exits import FINDINGS
+from tangga.lint import Finding, findings
+from tangga.runs import Runs
 from tests.databases import PROJECT, alembic_process, migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, REVISIONS, add_posts, add_user, copy_project, edit
 from tests.migrations.unsafe import GROUND, OPERATIONS, PAGE, Seen, page, plant, plant_all, see

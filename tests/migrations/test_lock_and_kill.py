@@ -12,7 +12,7 @@ import psycopg2.errors
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from services.migrate.lock import LOCK_KEY
+from tangga.guard.lock import LOCK_KEY
 from tests.databases import (
     alembic_process,
     connect,
@@ -144,7 +144,7 @@ def test_time_outs_are_set_in_the_session_that_migrates(at_head: str, project: P
 
 # A step that takes long, in each way: reading on, waiting for an older transaction, changing rows.
 _LONG_STATEMENT = "op.drop_table('votes'); op.execute('SELECT pg_sleep(60)')"
-_INDEX = "from services.migrate import safe; safe.create_index('ix_posts_nama', 'posts', ['nama'])"
+_INDEX = "from tangga import safe; safe.create_index('ix_posts_nama', 'posts', ['nama'])"
 _GUARD = '"client_connection_check_interval": "1s"'
 
 
@@ -161,7 +161,7 @@ def _kill(migrator: subprocess.Popen[str], database: str) -> bool:
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
 def test_a_killed_migrator_leaves_a_whole_step_and_no_lock(at_head: str, project: Path, guarded: bool) -> None:
     if not guarded:
-        edit(project / "services/migrate/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+        edit(project / "services/migrate/tangga/guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
     step = plant(project, "0000000000a1", _LONG_STATEMENT)
     with scratch_database(at_head) as database:
         before = catalogue(database)
@@ -181,7 +181,7 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
     at_head: str, project: Path, guarded: bool
 ) -> None:
     if not guarded:
-        edit(project / "services/migrate/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+        edit(project / "services/migrate/tangga/guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
     plant(project, "0000000000a1", _INDEX)
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_posts_nama')"
     with scratch_database(at_head) as database:
@@ -202,9 +202,9 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
 
 
 def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(at_head: str, project: Path) -> None:
-    plant(project, "0000000000a1", "from services.migrate import safe; safe.backfill('counted', 'umur = umur + 1')")
+    plant(project, "0000000000a1", "from tangga import safe; safe.backfill('counted', 'umur = umur + 1')")
     # A fast machine has done the last half within the two seconds between two reports.
-    edit(project / "services/migrate/backfill.py", "_REPORT_SECONDS = 2", "_REPORT_SECONDS = 0.1")
+    edit(project / "services/migrate/tangga/safe/backfill.py", "_REPORT_SECONDS = 2", "_REPORT_SECONDS = 0.1")
     done = "SELECT coalesce(max(rows_done), 0) FROM migration_backfill"
     with scratch_database(at_head) as database:
         query(

@@ -17,8 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.api.settings import ScratchSettings
-from services.migrate import plan, plan_table
-from services.migrate.exits import (
+from tangga.plan import command as plan
+from tangga.plan import view as plan_table
+from tangga.exits import (
     FINDINGS,
     SEVERAL_HEADS,
     STEP_FAILED,
@@ -27,7 +28,7 @@ from services.migrate.exits import (
     UNREACHABLE,
     Stop,
 )
-from services.migrate.runs import Runs
+from tangga.runs import Runs
 from tests.databases import (
     PROJECT,
     alembic_process,
@@ -410,7 +411,7 @@ SAFE_FORMS = [
 
 @pytest.mark.parametrize(("body", "spoil"), SAFE_FORMS)
 def test_the_safe_forms_are_asked_about_too(live: str, project: Path, body: str, spoil: str) -> None:
-    plant(project, "0000000000a1", f"from services.migrate import safe; {body}")
+    plant(project, "0000000000a1", f"from tangga import safe; {body}")
     made = plan_of(live, project)
     assert ([assertion.outcome for assertion in made.steps[0].assertions], code_of(made)) == (["holds"], 0)
     query(live, spoil)

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 from alembic.util import load_python_file
 
-from services.migrate.reparent import replace
+from tangga.reparent.command import replace
 from tests.databases import (
     alembic_process,
     connect,

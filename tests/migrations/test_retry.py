@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from sqlalchemy import create_engine
 
 from services.api.settings import MigrateSettings
-from services.migrate.blockers import blockers, pid_of
+from tangga.guard.blockers import blockers, pid_of
 from tests.databases import (
     alembic_process,
     connect,
@@ -128,7 +128,7 @@ def test_past_the_limit_it_ends_with_its_own_code_at_the_last_whole_step(copy: s
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "computed again"])
 def test_two_steps_up_are_two_though_the_second_is_tried_twice(copy: str, project: Path, kept: bool) -> None:
     if not kept:
-        edit(project / "services/migrate/steps.py", "if self._left is None:", "if not self._left or connection:")
+        edit(project / "services/migrate/tangga/guard/steps.py", "if self._left is None:", "if not self._left or connection:")
     plant(project, "0000000000a1", "pass")
     plant(project, "0000000000a2", "op.drop_column('posts', 'no_hp')", after="0000000000a1")
     plant(project, "0000000000a3", "pass", after="0000000000a2")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, text
 
-from services.migrate.rows import RowsRefused, generate
-from services.migrate.runs import Runs
+from tangga.scratch.rows import RowsRefused, generate
+from tangga.runs import Runs
 from tests.migrations.proving import scratch
 from tests.migrations.staircase import HEAD
 

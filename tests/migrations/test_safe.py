@@ -1,4 +1,4 @@
-"""services/migrate/safe.py: the same result as the naive form, whatever a run that was killed has left behind."""
+"""tangga/safe/forms.py: the same result as the naive form, whatever a run that was killed has left behind."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import psycopg2.errors
 import pytest
 
-from services.migrate.runs import Runs
+from tangga.runs import Runs
 from tests.databases import (
     alembic_process,
     connect,
@@ -128,7 +128,7 @@ def copy(filled: str) -> Iterator[str]:
 
 
 def _plant(project: Path, form: str, undo: str = "pass") -> None:
-    imported = "from services.migrate import safe\n    "
+    imported = "from tangga import safe\n    "
     plant(project, STEP, imported + form, downgrade=imported + undo)
 
 

@@ -8,8 +8,8 @@ from unittest import mock
 import psycopg2
 import pytest
 
-from services.migrate import precheck
-from services.migrate.exits import SCRATCH_FAILED, Stop
+from tangga import precheck
+from tangga.exits import SCRATCH_FAILED, Stop
 from tests.databases import owner_environment, query
 from tests.migrations.proving import scratch
 from tests.migrations.staircase import HEAD

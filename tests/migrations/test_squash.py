@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from services.migrate import drift, verify
-from services.migrate.exits import AHEAD, ALEMBIC_REFUSES, BEHIND
-from services.migrate.runs import Runs
+from tangga.drift import command as drift
+from tangga.verify import command as verify
+from tangga.exits import AHEAD, ALEMBIC_REFUSES, BEHIND
+from tangga.runs import Runs
 from tests.databases import alembic_process, migrate, query, scratch_database
 from tests.migrations.proving import settings
 from tests.migrations.staircase import HEAD, REVISIONS, V1, V4, V5, V6, add_posts, catalogue, plant, revision, rows

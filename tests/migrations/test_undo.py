@@ -13,8 +13,8 @@ from unittest import mock
 import pytest
 from psycopg2 import sql
 
-from services.migrate import cli
-from services.migrate.exits import BEHIND, STEP_FAILED, WOULD_LOSE_DATA
+from tangga import cli
+from tangga.exits import BEHIND, STEP_FAILED, WOULD_LOSE_DATA
 from tests.databases import (
     PROJECT,
     alembic_process,
@@ -425,7 +425,7 @@ def test_a_step_that_commits_on_its_way_is_saved_before(
         project,
         STEP,
         "op.execute('CREATE INDEX IF NOT EXISTS ix_posts_no_hp ON posts (no_hp)')",
-        downgrade="from services.migrate import safe; safe.drop_index('ix_posts_no_hp'); "
+        downgrade="from tangga import safe; safe.drop_index('ix_posts_no_hp'); "
         "op.execute('DELETE FROM votes WHERE user_id = 1')",
     )
     migrate(filled, "upgrade", "head", project=project)
@@ -444,7 +444,7 @@ def test_a_step_that_commits_on_its_way_is_saved_before(
 def test_the_safe_forms_can_be_tried(filled: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _planted(
         filled, project,
-        "from services.migrate import safe; safe.create_index('ix', 'posts', ['umur']); safe.add_unique('u', 'posts',"
+        "from tangga import safe; safe.create_index('ix', 'posts', ['umur']); safe.add_unique('u', 'posts',"
         " ['nama']); safe.set_not_null('posts', 'alamat_2');"
         " safe.backfill('posts', \"nama = 'x' || id\", where='id < 4')",
         "op.execute('ALTER TABLE posts ADD IF NOT EXISTS alamat_2 text')",
@@ -517,7 +517,7 @@ def test_a_save_that_was_cut_off_never_looks_whole(
 ) -> None:
     migrate(filled, "downgrade", V6)
     last = "        with self._reported():\n            manifest"
-    edit(project / "services/migrate/undo/saving.py", last, f"        __import__('time').sleep(60)\n{last}")
+    edit(project / "services/migrate/tangga/undo/saving.py", last, f"        __import__('time').sleep(60)\n{last}")
     going_down = start_alembic(filled, "downgrade", "-1", project=project)
     assert eventually(lambda: any(folder.glob(".*.partial/*.gz")))
     going_down.kill()
@@ -644,8 +644,8 @@ def test_rows_that_do_not_fit_are_not_put_back_by_halves(
 
 def test_an_upgrade_does_not_load_any_of_this(database: str) -> None:
     code = (
-        "import sys; from services.migrate import cli; cli.main(['upgrade', 'head']);"
-        "sys.exit(any(name.startswith('services.migrate.undo') for name in sys.modules))"
+        "import sys; from tangga import cli; cli.main(['upgrade', 'head']);"
+        "sys.exit(any(name.startswith('tangga.undo') for name in sys.modules))"
     )
     finished = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | owner_environment(database), check=False

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.migrate import verify
-from services.migrate.exits import FINDINGS
-from services.migrate.runs import Runs
+from tangga.verify import command as verify
+from tangga.exits import FINDINGS
+from tangga.runs import Runs
 from tests.databases import alembic_process, query
 from tests.migrations.proving import scratch, settings
 from tests.migrations.staircase import HEAD, REVISIONS, edit, plant

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.migrate.lint import Finding, findings
-from services.migrate.runs import Runs
+from tangga.lint import Finding, findings
+from tangga.runs import Runs
 from tests.databases import PROJECT
 from tests.migrations.staircase import HEAD, copy_project
 
@@ -430,7 +430,7 @@ def plant(
     file = project / "migrations/versions" / f"planted_{revision}.py"
     file.write_text(
         f'"""planted {revision}"""\nimport sqlalchemy as sa\nfrom alembic import op\n'
-        f"from services.migrate import safe\nrevision = {revision!r}\ndown_revision = {after!r}\n{attributes}"
+        f"from tangga import safe\nrevision = {revision!r}\ndown_revision = {after!r}\n{attributes}"
         f"def upgrade() -> None:\n{code or '    pass'}\ndef downgrade() -> None:\n    {downgrade}\n"
     )
     return file
@@ -495,7 +495,7 @@ Bold is the rule's name. If a step must do it all the same, the exception stands
 lint_ignore = {"ban-drop-column": "release 1.4 was the last to read it; 1.5 runs everywhere"}
 ```
 
-An exception without a reason is a finding, and so is one that is not needed. `safe` is `services/migrate/safe.py`
+An exception without a reason is a finding, and so is one that is not needed. `safe` is `tangga/safe/forms.py`
 ([safe operations](safe-operations.md)). Why the linter is made as it is: [decision 10](decisions/0010-lint.md).
 """
 

@@ -44,7 +44,7 @@ _STEP = '''"""{title}"""
 import sqlalchemy as sa
 from alembic import op
 
-from services.migrate import safe
+from tangga import safe
 
 revision: str = "{revision}"
 down_revision: str | None = "{after}"

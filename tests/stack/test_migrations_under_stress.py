@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.migrate.lock import LOCK_KEY
+from tangga.guard.lock import LOCK_KEY
 from tests.migrations.staircase import HEAD, REVISIONS
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import write_step

@@ -2,7 +2,7 @@
 
 import re
 
-from services.migrate.exits import DRIFT, FINDINGS
+from tangga.exits import DRIFT, FINDINGS
 from tests.migrations.staircase import HEAD, V4, V5
 from tests.stack.conftest import Stack
 

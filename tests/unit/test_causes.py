@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.migrate import causes
-from services.migrate.precheck import heads_of_files, steps_of_files
+from tangga import causes
+from tangga.precheck import heads_of_files, steps_of_files
 
 
 @pytest.mark.parametrize(

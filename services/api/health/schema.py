@@ -9,7 +9,7 @@ import psycopg2.errors
 from services.api.db.connection import Runner
 from services.api.db.refusals import refusal
 from services.api.db.statement import Row, Statement
-from services.migrate.precheck import steps_of_files
+from tangga.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
 
@@ -144,7 +144,7 @@ def _by_alembic() -> tuple[frozenset[str], frozenset[str], str | None]:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    from services.migrate import files
+    from tangga.revision import files
 
     scripts = ScriptDirectory.from_config(Config("alembic.ini"))
     try:

@@ -1,0 +1,129 @@
+"""What was done to the schema, when, how long it took and by which version: the table migration_log.
+
+A row is written in the step's own transaction, so it is there exactly if the step is. A step that failed leaves one
+too, written afterwards. The app can read the table (default privileges), not write it (bookkeeping.py).
+"""
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo, RevisionStep
+from alembic.script import Script
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.dialects.postgresql import psycopg2
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from tangga.journal import tables as bookkeeping
+from tangga.guard.steps import Steps
+
+logger = logging.getLogger("tangga.journal")
+
+_INSERT = text("""
+INSERT INTO migration_log
+    (revision, direction, outcome, started_at, seconds, checksum, image_version, error, breaking)
+VALUES (:revision, :direction, :outcome, clock_timestamp() - :seconds * interval '1 second', :seconds, :checksum,
+        :version, :error, :breaking)
+""")
+# Compiled once: hundreds of steps in a row should not notice.
+_INSERT_COMPILED = str(_INSERT.compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
+# A step's attribute: the reason why the release that still runs cannot work with it.
+BREAKS: Final = "breaks_previous_release"
+_OF_A_STEP = re.compile("(INSERT INTO|UPDATE|DELETE FROM) alembic_version ")
+
+
+def checksum(file: str | Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with open(file, "rb") as content:  # noqa: PTH123 - hundreds of steps in a row should not notice
+        return hashlib.sha256(content.read()).hexdigest()
+
+
+@contextmanager
+def recorded(steps: Steps, connection: Connection) -> Iterator[None]:
+    """Write a row for each step that runs on the connection in the body, in the step's transaction.
+
+    It travels in one message with Alembic's own statement on alembic_version, the last of each step, and before it, so
+    that the row count that Alembic looks at is that of its own.
+    """
+    written: RevisionStep | None = None
+
+    def before(
+        _: Connection, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> tuple[str, Any]:
+        nonlocal written
+        step = steps.current
+        # A merge of branches has several such statements: the first is enough.
+        if step is None or step is written or not _OF_A_STEP.match(statement):
+            return statement, parameters
+        written = step
+        bookkeeping.prepare(context.get_context())
+        row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
+        insert = cursor.mogrify(_INSERT_COMPILED, row).decode().replace("%", "%%")
+        return f"{insert};\n{statement}", parameters
+
+    event.listen(connection, "before_cursor_execute", before, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(connection, "before_cursor_execute", before)
+
+
+def record(steps: Steps) -> Any:
+    """Return Alembic's on_version_apply hook that writes the rows that `recorded` does not: of stamps, and offline."""
+
+    def hook(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]) -> None:
+        del heads, run_args
+        if not (step.is_stamp or ctx.as_sql):
+            return
+        bookkeeping.prepare(ctx)
+        for revision in step.up_revisions:  # a stamp may pass several at once
+            assert isinstance(revision, Script)
+            direction = "stamp" if step.is_stamp else _direction(step)
+            ctx.impl.execute(_INSERT.bindparams(**_row(steps, revision, direction)))
+
+    return hook
+
+
+def _direction(step: MigrationInfo | RevisionStep) -> str:
+    return "up" if step.is_upgrade else "down"
+
+
+def _row(steps: Steps, revision: Script, direction: str, seconds: float = 0.0) -> dict[str, Any]:
+    return {
+        "revision": revision.revision,
+        "direction": direction,
+        "outcome": "done",
+        "seconds": round(seconds, 3),
+        "checksum": checksum(revision.path),
+        "version": steps.settings.tag,
+        "error": None,
+        # An older release works on until a step says that it cannot (services/api/health/schema.py).
+        "breaking": bool(getattr(revision.module, BREAKS, "")),
+    }
+
+
+def record_failure(steps: Steps, error: str) -> None:
+    """Write a row for the step that failed, if one did; on a connection of its own.
+
+    The table is there once a step has succeeded.
+    """
+    step = steps.current
+    if step is None:
+        return
+    engine = create_engine(steps.settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    try:
+        with engine.begin() as connection:
+            if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
+                return
+            bookkeeping.complete(connection)
+            row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
+            connection.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
+    except DBAPIError as problem:
+        logger.warning("the failure could not be noted in migration_log: %s", str(problem.orig).strip())

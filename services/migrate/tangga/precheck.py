@@ -1,0 +1,109 @@
+"""`alembic upgrade head` on a database that is at head already: say so, without loading Alembic.
+
+Loading Alembic, SQLAlchemy and every revision takes most of the time of such a run, and it is the run that every start
+of the stack makes. This reads the heads from the text of the files and asks the database one question. Whatever is not
+plainly "at head, nothing left over" goes to Alembic, which has the last word and the error messages.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+_FOLDER = "migrations/versions"
+_REVISION = re.compile(r"^revision\b[^=\n]*= *[\"']([^\"'\n]+)[\"'] *$", re.MULTILINE)
+_DOWN_REVISION = re.compile(r"^down_revision\b[^=\n]*= *(None|[\"'][^\"'\n]+[\"']) *$", re.MULTILINE)
+# Left over by an upgrade that was killed: Alembic's run mends it (tangga/guard/validation.py).
+_QUESTION = """
+    SELECT pg_backend_pid(), array_agg(version_num),
+           EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated AND connamespace = current_schema()::regnamespace)
+    FROM alembic_version
+"""
+
+
+def nothing_to_do(arguments: Sequence[str]) -> bool:
+    """Tell whether `alembic <arguments>` is an upgrade to head that has nothing to do; if so, say it on stderr."""
+    if list(arguments) not in (["upgrade", "head"], ["upgrade", "heads"]):
+        return False
+    found = _database()  # first: where there is none, or two, the files need not be read
+    if found is None or len(found) != 1 or found != heads_of_files(_FOLDER):
+        return False
+    sys.stderr.write(f"migrate: the database is at {found[0]} (head): nothing to do\n")
+    return True
+
+
+def heads_of_files(folder: str) -> list[str]:
+    """Return the heads of a folder of revisions; [] if a file is written in a way that only Python can read."""
+    steps = steps_of_files(folder)
+    return [revision for revision in steps if revision not in steps.values()]
+
+
+def steps_of_files(folder: str) -> dict[str, str | None]:
+    """Return each revision with the one below it; {} if a file is written in a way that only Python can read.
+
+    {} too where Alembic has something to say: of an id that is there twice, of one that is missing, of a circle.
+    """
+    steps: dict[str, str | None] = {}
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".py")]
+        for name in names:
+            with open(f"{folder}/{name}", encoding="utf-8") as file:
+                text = file.read()
+            revision, down = _REVISION.findall(text), _DOWN_REVISION.findall(text)
+            if len(revision) != 1 or len(down) != 1 or revision[0] in steps:
+                return {}
+            steps[revision[0]] = None if down[0] == "None" else down[0].strip("\"'")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return steps if _hang_together(steps) else {}
+
+
+def _hang_together(steps: dict[str, str | None]) -> bool:
+    """Tell whether every step can be reached from a head, by steps that are there."""
+    reached: set[str] = set()
+    for head in steps.keys() - set(steps.values()):
+        step: str | None = head
+        while step is not None and step not in reached:
+            if step not in steps:
+                return False
+            reached.add(step)
+            step = steps[step]
+    return len(reached) == len(steps)
+
+
+def _database() -> list[str] | None:
+    """Return the revisions in alembic_version; None if the database has something else to say."""
+    user, host, database = (os.environ.get(name) for name in ("DB_USERNAME", "DB_HOSTNAME", "DB_NAME"))
+    password = os.environ.get("DB_PASS") or _secret("db_pass")
+    if not (user and password and host and database):
+        return None
+    import psycopg2
+
+    try:
+        connection = psycopg2.connect(
+            host=host, port=os.environ.get("DB_PORT", "5432"), dbname=database, user=user, password=password,
+            application_name="tangga-migrate", connect_timeout=5,
+            sslmode=os.environ.get("DB_SSLMODE") or None, sslrootcert=os.environ.get("DB_SSLROOTCERT") or None,
+        )  # fmt: skip
+        with connection, connection.cursor() as cursor:
+            # A new database has no such table. It is asked for, so that the server has no error to log.
+            cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+            pid, found, left_over = None, None, True
+            if cursor.fetchone() == (True,):
+                cursor.execute(_QUESTION)
+                pid, found, left_over = cursor.fetchone() or (None, None, True)
+            # A pooler answers: that it will not do for migrations is said now, and not first when there is one.
+            left_over = left_over or pid != connection.info.backend_pid
+        connection.close()
+    except psycopg2.Error:
+        return None
+    return None if left_over else found
+
+
+def _secret(name: str) -> str | None:
+    """Return a secret that is a file, as in production (services/api/settings.py reads it likewise)."""
+    try:
+        with open(f"/run/secrets/{name}", encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

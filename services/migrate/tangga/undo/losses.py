@@ -1,0 +1,139 @@
+"""Say what steps down would lose: tables, columns and rows, found by running them and taking all of it back."""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from services.api.settings import MigrateSettings
+from tangga.guard import log
+from tangga.exits import WOULD_LOSE_DATA
+from tangga.guard.lock import migration_lock
+from tangga.revision.version_rows import refuse_surplus
+from tangga.guard.steps import TIMEOUTS, Steps, timeouts
+from tangga.undo.down import Unforeseen, down
+from tangga.undo.saving import KINDS, Item
+
+HELP = "say what steps down would lose, without running them"
+
+
+@dataclass
+class Losing:
+    """What one step loses; `unforeseen`: why that cannot be found out."""
+
+    revision: str
+    message: str
+    items: list[Item] = field(default_factory=list)
+    unforeseen: str | None = None
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("revision", nargs="?", default="-1", help="how far down, as for downgrade (default: one step)")
+    parser.add_argument("--json", action="store_true", help="for a program")
+
+
+def run(config: Config) -> None:
+    """Print what would be lost; ends the program with WOULD_LOSE_DATA if it is anything."""
+    options = config.cmd_opts
+    assert options is not None
+    log.to_stderr()
+    found = preview(config, MigrateSettings.load(), options.revision)
+    (_print_json if options.json else _print)(found)
+    if any(step.items or step.unforeseen for step in found):
+        sys.exit(WOULD_LOSE_DATA)
+
+
+def preview(config: Config, settings: MigrateSettings, target: str) -> list[Losing]:
+    """Return what each step down to `target` would lose, the first to run first; nothing in the database changes.
+
+    The steps run for real, in one transaction that is rolled back, so their locks are held for as long as that takes.
+    """
+    connect_args = {"application_name": "tangga-losses", "connect_timeout": 5}
+    session = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())
+    engine = create_engine(settings.url, poolclass=NullPool, connect_args={**connect_args, "options": session})
+    script, steps = ScriptDirectory.from_config(config), Steps(settings)
+    found: list[Losing] = []
+
+    def attempt() -> None:
+        found.clear()
+        with engine.connect() as connection, steps.watched(connection):
+            environment.configure(connection=connection, steps=steps)
+            ctx = environment.get_context()
+            current = ctx.get_current_heads()
+            refuse_surplus(script, current)
+            left = [*script._downgrade_revs(target, current)]  # type: ignore[arg-type]
+            with Operations.context(ctx):
+                for step in left:
+                    assert isinstance(step, RevisionStep)
+                    if found and found[-1].unforeseen:
+                        # It starts from a state that nobody knows.
+                        why = "the step above it cannot be foreseen"
+                        found.append(Losing(step.revision.revision, step.revision.doc, unforeseen=why))
+                    else:
+                        found.append(_losing(steps, ctx, step, last=step is left[-1]))
+            connection.rollback()
+        steps.current = None
+
+    with migration_lock(settings, connect_args, wanted=True), EnvironmentContext(config, script) as environment:
+        steps.retried(attempt)
+    return found
+
+
+def _losing(steps: Steps, ctx: MigrationContext, step: RevisionStep, *, last: bool) -> Losing:
+    """Run one step down without saving anything, as Steps would run it."""
+    steps.current = step
+    usual = timeouts(steps.settings)
+    steps.in_force = {name: getattr(step.revision.module, name, usual[name]) for name in TIMEOUTS}
+    for name, value in steps.in_force.items():
+        ctx.impl.execute(text(f"SET LOCAL {name} = '{value}'"))
+
+    def run() -> None:
+        steps.backfills = set()
+        step.migration_fn()
+
+    losing = Losing(step.revision.revision, step.revision.doc)
+    try:
+        losing.items = down(ctx, step.revision, run, None, last=last)
+    except Unforeseen as error:
+        losing.unforeseen = str(error)
+    return losing
+
+
+def _print(found: list[Losing]) -> None:
+    losing = [step for step in found if step.items or step.unforeseen]
+    if not losing:
+        print(f"{'1 step' if len(found) == 1 else f'{len(found)} steps'} down: no data would be lost")  # noqa: T201
+        return
+    lines = []
+    for step in losing:
+        lines.append(f"step {step.revision} ({step.message}) would lose:")
+        width = max((len(str(item)) for item in step.items), default=0)
+        lines += [f"  {item!s:<{width}}  {item.rows:>12,} rows  {KINDS[item.kind]}" for item in step.items]
+        if step.unforeseen:
+            lines.append(f"  what cannot be foreseen: {step.unforeseen}")
+    print("\n".join(lines))  # noqa: T201
+
+
+def _print_json(found: list[Losing]) -> None:
+    steps = [
+        {
+            "revision": step.revision,
+            "message": step.message,
+            "unforeseen": step.unforeseen,
+            "losses": [
+                {"kind": item.kind, "table": item.table, "columns": item.columns, "key": item.key, "rows": item.rows}
+                for item in step.items
+            ],
+        }
+        for step in found
+    ]
+    print(json.dumps(steps, indent=2))  # noqa: T201
