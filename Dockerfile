@@ -39,7 +39,7 @@ FROM base AS runtime
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip
 COPY --from=deps /opt/venv /opt/venv
 # --chmod: a clone under umask 077 has nothing that others may read, and containers run as others.
-COPY --chmod=755 alembic.ini ./
+COPY --chmod=755 alembic.ini pyproject.toml ./
 COPY --chmod=755 services/api services/api
 COPY --chmod=755 services/migrate services/migrate
 COPY --chmod=755 migrations migrations
@@ -68,7 +68,6 @@ ENV HOME=/tmp RUFF_CACHE_DIR=/tmp/ruff MYPY_CACHE_DIR=/tmp/mypy
 
 FROM dev AS tools
 COPY --from=runtime /app ./
-COPY --chmod=755 pyproject.toml ./
 USER 10001:10001
 
 FROM dev AS bench

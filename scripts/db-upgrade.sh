@@ -80,7 +80,7 @@ hold_writers() {
     docker compose exec -T -e PGAPPNAME=tangga-db-upgrade db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting POSTGRES_USER postgres)" -d "$(setting DB_NAME tangga)" 2>&1 || true
     exec cat >/dev/null
   }
-  # The migrators' lock (services/migrate/lock.py), then every table. A reader does not notice.
+  # The migrators' lock (tangga/guard/lock.py), then every table. A reader does not notice.
   cat >&"${HOLD[1]}" <<'SQL'
 SELECT CASE WHEN pg_try_advisory_lock(('x' || encode('tanggami', 'hex'))::bit(64)::bigint) THEN 'ready' ELSE 'a migration is running' END;
 SET lock_timeout = '10s';

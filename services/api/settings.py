@@ -154,35 +154,6 @@ class DatabaseSettings(BaseSettings):
             raise SystemExit(2) from None
 
 
-class MigrateSettings(DatabaseSettings):
-    """Bounds on what a migration may do to a database that is in use. Durations are in seconds."""
-
-    migrate_lock_wait: Annotated[float, Field(ge=0)] = 300
-    migrate_lock_timeout: Annotated[float, Field(gt=0)] = 1
-    migrate_lock_retry_for: Annotated[float, Field(ge=0)] = 300
-    migrate_statement_timeout: Annotated[float, Field(ge=0)] = 900
-    # Where a step down keeps what it would lose.
-    migrate_save_dir: Path = Path("/saved")
-    migrate_traceback: bool = False
-    # Steps go up only from where a backup younger than this was made.
-    backup_before_migrate: bool = False
-    backup_fresh_minutes: Annotated[float, Field(gt=0)] = 60
-    # The release, as images are tagged: noted in migration_log.
-    tag: str = "latest"
-
-
-class ScratchSettings(MigrateSettings):
-    """For the commands that try steps out: a throwaway server, and a superuser there."""
-
-    remedy: ClassVar[str] = "only the container `proof` has a scratch server: scripts/proof.sh COMMAND"
-
-    scratch_hostname: Annotated[str, Field(min_length=1)]
-    scratch_port: Annotated[int, Field(ge=1, le=65535)] = 5432
-    scratch_name: Annotated[str, Field(min_length=1)]
-    scratch_username: Annotated[str, Field(min_length=1)]
-    scratch_pass: Annotated[Secret, Field(min_length=1)]
-
-
 class Settings(DatabaseSettings):
     """Everything the API needs."""
 

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
 
-from services.api.settings import MigrateSettings
-from tangga.revision import version_rows as rows_of_version
+from tangga import connect
+from tangga import version_rows as rows_of_version
 from tangga.failures import explain
-from tangga.journal.history import Position, Step, aligned, duration, list_steps, look, print_lines, when
+from tangga.journal.history import Position, Step, list_steps, look
+from tangga.project import Project
+from tangga.words import aligned, duration, print_lines, when
 
 HELP = "Show how the stack is, from facts on stdin (scripts/status.sh)."
 
@@ -131,11 +130,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="for a program")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print the page."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
-    status = ask(json.load(sys.stdin), MigrateSettings.load(), ScriptDirectory.from_config(config))
+    status = ask(json.load(sys.stdin), project)
     if options.json:
         sys.stdout.write(json.dumps(_plain(status), indent=2, default=str) + "\n")
     elif options.html:
@@ -146,29 +145,31 @@ def run(config: Config) -> None:
         print_lines(*_lines(status))
 
 
-def ask(facts: dict[str, Any], settings: MigrateSettings, scripts: ScriptDirectory) -> Status:
+def ask(facts: dict[str, Any], project: Project) -> Status:
     """Add to the facts what the database knows."""
     moment = datetime.now(UTC)
-    connect_args = {"application_name": "tangga-status", "connect_timeout": 3}
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args=connect_args)
+    engine = connect.engine(project.settings.url, "status", connect_timeout=3)
     try:
-        position = look(settings)
+        position = look(project.settings)
         with engine.connect() as connection:
             database = Database(*connection.execute(_SERVER).one())
             sessions = [Sessions(*row) for row in connection.execute(_SESSIONS)]
     except OperationalError as error:
         reason = str(error.orig).strip().partition("\n")[0]
         return Status(facts, moment, [], (), None, [], reason, None)
-    steps, broken = _steps(scripts, position, settings)
+    steps, broken = _steps(project, position)
     return Status(facts, moment, steps, position.current, database, sessions, None, broken)
 
 
-def _steps(scripts: ScriptDirectory, position: Position, settings: MigrateSettings) -> tuple[list[Step], str | None]:
+def _steps(project: Project, position: Position) -> tuple[list[Step], str | None]:
     """Return the steps, and what is wrong: the page is made all the same."""
     try:
-        steps, too_many = list_steps(scripts, position), rows_of_version.surplus(scripts, position.current)
+        steps, too_many = (
+            list_steps(project.scripts, position),
+            rows_of_version.surplus(project.scripts, position.current),
+        )
     except Exception as error:  # files of the authors' own run here
-        failure = explain(error, settings)
+        failure = explain(error, project)
         return [], f"{failure.what}: {failure.remedy}"
     return steps, f"{rows_of_version.what(too_many)}: {rows_of_version.remedy(too_many)}" if too_many else None
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-from tangga.journal.history import Step, duration, when
 from services.migrate.status import (
     Status,
     backups_table,
@@ -14,6 +13,8 @@ from services.migrate.status import (
     services_table,
     sessions_table,
 )
+from tangga.journal.history import Step
+from tangga.words import duration, when
 
 _PAGE = Template("""\
 <!doctype html>

@@ -99,7 +99,7 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO :"app";
 
 -- What steps create is the app's to use, without a GRANT in each step. alembic_version is the exception: the first step
--- takes it back to SELECT (services/migrate/bookkeeping.py).
+-- takes it back to SELECT (tangga/journal/tables.py).
 SET LOCAL ROLE :"owner";
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO :"app";

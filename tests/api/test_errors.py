@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from services.api.db.statement import Statement
 from services.api.errors import CONSTRAINT_PROBLEMS
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue import ours
 from tests.api.support import POST, Person, assert_problem, database_of, serving
 from tests.databases import connect, eventually, query, run
 
@@ -81,7 +81,7 @@ def test_every_constraint_that_becomes_an_answer_exists(database: str) -> None:
         name for [name] in query(database, "SELECT conname FROM pg_constraint WHERE contype IN ('u', 'p', 'f')")
     }
     assert set(CONSTRAINT_PROBLEMS) <= existing
-    migrators = {f"pk_{table}" for table in bookkeeping.TABLES}
+    migrators = {f"pk_{table}" for table in ours.TABLES}
     # These keys are database-made, or written with ON CONFLICT: a client never meets them.
     unseen = {"pk_posts", "pk_users", "pk_login_attempts", "pk_idempotency_keys", "alembic_version_pkc"} | migrators
     assert existing - set(CONSTRAINT_PROBLEMS) <= unseen | {name for name in existing if name.startswith("pg_")}

@@ -1,19 +1,23 @@
-"""What the tests of the proving commands share: the scratch server as those commands see it."""
+"""What the tests of the proving commands share: a project and the scratch server as those commands see them."""
 
 import os
+from pathlib import Path
 from unittest import mock
 
-from services.api.settings import ScratchSettings
+from tangga.project import Project
 from tangga.scratch.server import Scratch
-from tests.databases import owner_environment, template
+from tests.databases import PROJECT, owner_environment, template
 
 
-def settings(live: str | None = None) -> ScratchSettings:
-    """Return the settings of the container `proof`, with this live database."""
+def project_of(folder: Path = PROJECT, live: str | None = None) -> Project:
+    """Return the project of a folder, with the settings of the container `proof` and this live database."""
+    project = Project.from_file(folder / "alembic.ini")
     with mock.patch.dict(os.environ, owner_environment(live or template())):
-        return ScratchSettings.load()
+        assert project.settings
+        assert project.scratch
+    return project
 
 
 def scratch(live: str | None = None) -> Scratch:
     """Return the scratch server, with this live database beside it."""
-    return Scratch(settings(live))
+    return Scratch(project_of(live=live))

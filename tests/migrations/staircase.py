@@ -33,6 +33,9 @@ STEPS = [
 V1, V2, V3, V4, V5, V6, V7, V8, V9, V10 = REVISIONS = [step.revision for step in STEPS]
 HEAD = V10
 
+# The package in a copy of the project.
+TANGGA = Path("services/migrate/tangga")
+
 _CATALOGUE = {
     "columns": """
         SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid),

@@ -1,4 +1,4 @@
-"""services/migrate/tangga/safe/backfill.py: the rows of one UPDATE, in batches. What a kill does to it: test_lock_and_kill.py."""
+"""tangga/safe/batches.py: the rows of one UPDATE, in batches. What a kill does to it: test_lock_and_kill.py."""
 
 import re
 import threading
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tangga.runs import Runs
+from tangga.project import Project
 from tests.databases import (
     alembic_process,
     connect,
@@ -138,7 +138,7 @@ def test_another_update_does_not_go_on_where_the_first_one_stopped(copy: str, pr
 def test_printed_it_is_one_update_with_a_remark(copy: str, project: Path) -> None:
     query(copy, TABLE.format(rows=10))
     _plant(project, """safe.backfill("counted", "nama = '50%:x'", where="nama LIKE 'nama:%'")""")
-    printed = Runs(str(project / "alembic.ini")).sql(HEAD, STEP)
+    printed = Project.from_file(project / "alembic.ini").sql(HEAD, STEP)
     update = r"UPDATE counted SET nama = '50%:x' WHERE \(nama LIKE 'nama:%'\);"
     assert re.search(rf"-- backfill of counted: .*\n\n{update}", printed)
     query(copy, printed)
@@ -148,7 +148,11 @@ def test_printed_it_is_one_update_with_a_remark(copy: str, project: Path) -> Non
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "without the wait"])
 def test_a_row_that_an_open_transaction_has_written_is_not_passed_by(copy: str, project: Path, waits: bool) -> None:
     if not waits:
-        edit(project / "services/migrate/tangga/safe/backfill.py", "            self._wait_for_writers()\n", "            pass\n")
+        edit(
+            project / "services/migrate/tangga/safe/batches.py",
+            "            self._wait_for_writers()\n",
+            "            pass\n",
+        )
     query(copy, TABLE.format(rows=10) + "DELETE FROM counted WHERE id = 5")
     _plant(project, 'safe.backfill("counted", "umur = 1")')
     with closing(connect(copy)) as writer:

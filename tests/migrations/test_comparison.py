@@ -98,7 +98,7 @@ def steps() -> Iterator[tuple[Scratch, Engine]]:
 def _compare(steps: tuple[Scratch, Engine], metadata: sa.MetaData) -> comparison.Compared:
     server, engine = steps
     with engine.connect() as connection:
-        return comparison.compare(connection, lambda: server.dump(engine), metadata)
+        return comparison.compare(connection, lambda: server.dump(engine), [metadata])
 
 
 def test_models_that_say_the_same_do_not_differ(steps: tuple[Scratch, Engine]) -> None:

@@ -13,9 +13,8 @@ import pytest
 
 from tangga.drift import command as drift
 from tangga.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
-from tangga.runs import Runs
 from tests.databases import alembic_process, connect, migrate, owner_environment, query, run, scratch_database
-from tests.migrations.proving import settings
+from tests.migrations.proving import project_of
 from tests.migrations.staircase import V4, copy_project, edit, plant
 
 # What the steps do not have, so that there is something to drift from.
@@ -207,7 +206,7 @@ def _drifted(source: str, by_hand: str) -> Iterator[str]:
 
 
 def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> None:
-    compared, found, _ = drift.compare(Runs(str(planted / "alembic.ini")), settings(migrated))
+    compared, found, _ = drift.compare(project_of(planted, migrated))
     # The models of this process are the repository's, without what was planted.
     assert [line for line in found if not line.startswith("models: ")] == []
     assert compared > 30
@@ -217,7 +216,7 @@ def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> Non
 def test_drift_by_hand_is_found(planted: Path, migrated: str, name: str) -> None:
     by_hand, lines, _ = DRIFTS[name]
     with _drifted(migrated, by_hand) as database:
-        _, found, _ = drift.compare(Runs(str(planted / "alembic.ini")), settings(database))
+        _, found, _ = drift.compare(project_of(planted, database))
         assert [line for line in found if not line.startswith("models: ")] == lines
 
 
@@ -247,18 +246,18 @@ def _stock(project: Path, databases: list[str]) -> list[bool]:
 
 
 def _environment(project: Path) -> dict[str, str]:
-    return os.environ | owner_environment("unused") | {"PYTHONPATH": str(project)}
+    return os.environ | owner_environment("unused") | {"PYTHONPATH": f"{project}:{project}/services/migrate"}
 
 
 def test_stock_alembic_check_misses_most_of_them(planted: Path, migrated: str) -> None:
-    file = planted / "services/migrate/tangga/drift/options.py"
+    file = planted / "services/migrate/tangga/compared.py"
     tuned = file.read_text()
     with contextlib.ExitStack() as stack:
         databases = [stack.enter_context(_drifted(migrated, by_hand)) for by_hand, _, _ in DRIFTS.values()]
         try:
             # As `alembic init` leaves it: neither defaults nor CHECKs are compared.
             edit(file, '"compare_server_default": True,', '"compare_server_default": False,')
-            edit(file, ', "alembic.ext.checkconstraint_byname"]', "]")
+            edit(file, 'plugins.append("alembic.ext.checkconstraint_byname")', "pass")
             assert _stock(planted, [migrated]) == [False]
             seen = dict(zip(DRIFTS, _stock(planted, databases), strict=True))
         finally:
@@ -283,10 +282,10 @@ def test_the_command_says_it_in_lines_and_in_json(at_head: str) -> None:
 
 def test_a_database_behind_its_files_is_compared_where_it_is(database: str) -> None:
     migrate(database, "upgrade", V4)
-    _, found, notes = drift.compare(Runs(), settings(database))
+    _, found, notes = drift.compare(project_of(live=database))
     assert (found, notes) == ([], ["the database is not at head, so the models were not compared"])
     query(database, "ALTER TABLE posts DROP COLUMN alamat")
-    _, found, _ = drift.compare(Runs(), settings(database))
+    _, found, _ = drift.compare(project_of(live=database))
     assert found == ["column posts.alamat: missing (character varying NOT NULL)"]
 
 
@@ -309,18 +308,18 @@ def test_tables_without_a_version_are_told_how_to_go_on(database: str) -> None:
 def test_a_file_changed_after_it_was_applied_is_found_and_can_be_accepted(project: Path, database: str) -> None:
     file = plant(project, "change000001", "pass")
     migrate(database, "upgrade", "head", project=project)
-    runs = Runs(str(project / "alembic.ini"))
-    assert drift.compare(runs, settings(database))[1] == []
+    runs = project_of(project, database)
+    assert drift.compare(runs)[1] == []
     file.write_text(f"{file.read_text()}# changed\n")
-    assert drift.compare(runs, settings(database))[1] == [
+    assert drift.compare(runs)[1] == [
         f"file of change000001 (planted change000001): changed after it ran: migrations/versions/{file.name}"
     ]
     accepted = alembic_process(database, "drift", "--accept", "change000001", project=project)
     assert (accepted.returncode, accepted.stdout) == (0, "accepted: change000001 as its file is now\n")
-    assert drift.compare(runs, settings(database))[1] == []
+    assert drift.compare(runs)[1] == []
     # Only as it is now.
     file.write_text(f"{file.read_text()}# again\n")
-    assert len(drift.compare(runs, settings(database))[1]) == 1
+    assert len(drift.compare(runs)[1]) == 1
     refused = alembic_process(database, "drift", "--accept", "nosuch", project=project)
     assert refused.returncode == UNKNOWN_REVISION
 
@@ -330,7 +329,7 @@ def test_a_step_that_was_taken_back_may_be_changed(project: Path, database: str)
     migrate(database, "upgrade", "head", project=project)
     migrate(database, "downgrade", "-1", project=project)
     file.write_text(f"{file.read_text()}# changed\n")
-    assert drift.compare(Runs(str(project / "alembic.ini")), settings(database))[1] == []
+    assert drift.compare(project_of(project, database))[1] == []
 
 
 def test_models_that_differ_from_the_steps_are_drift(project: Path, database: str) -> None:
@@ -342,7 +341,7 @@ def test_models_that_differ_from_the_steps_are_drift(project: Path, database: st
         after="model0000001",
     )
     migrate(database, "upgrade", "head", project=project)
-    assert sorted(drift.compare(Runs(str(project / "alembic.ini")), settings(database))[1]) == [
+    assert sorted(drift.compare(project_of(project, database))[1]) == [
         "models: column posts.extra: in the schema, not in the models",
         "models: column posts.umur: type: INTEGER in the models, BIGINT in the schema",
         "models: index votes.ix_votes_post_id: in the models, not in the schema",
@@ -352,7 +351,7 @@ def test_models_that_differ_from_the_steps_are_drift(project: Path, database: st
 
 def test_who_may_write_the_version_table_is_compared(at_head: str) -> None:
     with _drifted(at_head, "GRANT INSERT ON alembic_version TO PUBLIC") as database:
-        assert drift.compare(Runs(), settings(database))[1] == [
+        assert drift.compare(project_of(live=database))[1] == [
             "grant on table alembic_version: extra (INSERT TO PUBLIC)"
         ]
 
@@ -361,7 +360,7 @@ def test_a_table_that_the_owner_may_not_read_is_named_and_what_mends_it(at_head:
     with _drifted(at_head, "SELECT") as database:
         query(database, "CREATE TABLE theirs (id integer)", role="superuser")
         with pytest.raises(Stop) as stopped:
-            drift.compare(Runs(), settings(database))
+            drift.compare(project_of(live=database))
     assert ": permission denied for table theirs" in stopped.value.what
     assert "as the superuser, " in stopped.value.remedy
     assert stopped.value.code == SCRATCH_FAILED

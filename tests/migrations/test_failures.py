@@ -224,7 +224,7 @@ def test_tables_without_a_revision_are_left_alone(at_head: str, way: str) -> Non
 
 def test_without_the_check_the_first_step_fails_on_tables_that_are_there(at_head: str, project: Path) -> None:
     """The harm: an error of PostgreSQL's, or worse, steps that run over what somebody else made."""
-    edit(project / "services/migrate/tangga/guard/steps.py", "                require_version(heads, ctx)\n", "")
+    edit(project / "services/migrate/tangga/guard/steps.py", "            require_version(heads, ctx)\n", "")
     with scratch_database(at_head) as database:
         _without_version(database, "no row")
         finished = alembic_process(database, "upgrade", "head", project=project)
@@ -388,5 +388,5 @@ def test_a_constraint_that_old_rows_violate_is_named(at_head: str, project: Path
 def test_a_container_that_cannot_write_files_says_which_can(at_head: str, project: Path) -> None:
     (project / "migrations/versions").chmod(0o555)
     finished = alembic_process(at_head, "revision", "-m", "anything", project=project)
-    _assert_reported(finished, 255, "cannot write to migrations/versions", "")
+    _assert_reported(finished, 255, "cannot write to migrations/versions here", "")
     assert "make revision" in finished.stderr

@@ -1,31 +1,27 @@
 """`alembic graph`: the steps with what is applied, and the tables at any step; in the terminal and as SVG."""
 
-import os
 import re
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
 from pathlib import Path
 from subprocess import CompletedProcess
-from unittest import mock
 
 import pytest
 from alembic.script import Script, ScriptDirectory
 
-from services.api.settings import ScratchSettings
 from tangga.graph import drawing
 from tangga.graph import svg as drawing_svg
-from tangga.scratch.server import Scratch
 from tests.databases import (
     alembic_process,
     eventually,
     finish,
     migrate,
-    owner_environment,
     query,
     scratch_database,
     scratch_databases_of,
     start_alembic,
 )
+from tests.migrations.proving import scratch
 from tests.migrations.staircase import HEAD, STEPS, V1, V3, V5, edit, plant, revision
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -114,9 +110,7 @@ def test_svg_files_are_well_formed_and_their_text_is_text(at_head: str, project:
 
 
 def test_tables_that_refer_to_each_other_in_every_way_are_drawn(tmp_path: Path) -> None:
-    with mock.patch.dict(os.environ, owner_environment("unused")):
-        settings = ScratchSettings.load()
-    with Scratch(settings).database() as engine, engine.begin() as connection:
+    with scratch("unused").database() as engine, engine.begin() as connection:
         connection.exec_driver_sql("""
             CREATE TABLE a (id int PRIMARY KEY, parent int REFERENCES a);
             CREATE TABLE b (x int, y int, a int REFERENCES a ON DELETE SET NULL, PRIMARY KEY (x, y));

@@ -10,7 +10,7 @@ import pytest
 
 from tangga.exits import FINDINGS
 from tangga.lint import Finding, findings
-from tangga.runs import Runs
+from tangga.project import Project
 from tests.databases import PROJECT, alembic_process, migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, REVISIONS, add_posts, add_user, copy_project, edit
 from tests.migrations.unsafe import GROUND, OPERATIONS, PAGE, Seen, page, plant, plant_all, see
@@ -61,7 +61,7 @@ def test_the_page_of_unsafe_operations_is_what_the_linter_says(seen: list[Seen])
 
 
 def _lint(project: Path, *revisions: str) -> list[Finding]:
-    return findings(Runs(str(project / "alembic.ini")), revisions or None)
+    return findings(Project.from_file(project / "alembic.ini"), revisions or None)
 
 
 def _rules(project: Path, revision: str, direction: str | None = None) -> set[str]:

@@ -24,7 +24,7 @@ from tests.databases import (
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import HEAD, V3, V4, catalogue, edit, plant, revision
+from tests.migrations.staircase import HEAD, TANGGA, V3, V4, catalogue, edit, plant, revision
 
 GATE = 20261122
 # At the gate a statement waits for a lock, too.
@@ -83,7 +83,11 @@ def test_eight_migrators_at_once_all_succeed(database: str) -> None:
 
 
 def test_without_the_lock_some_of_them_fail(database: str, project: Path) -> None:
-    edit(project / "migrations/env.py", "wanted=authoring.changes_database(context.config)", "wanted=False")
+    edit(
+        project / TANGGA / "environment.py",
+        "wanted=command.changes_database(context.config)",
+        "wanted=False",
+    )
     with _gate(database, "CREATE TABLE"):
         migrators = [start_alembic(database, "upgrade", "head", project=project, environment=PATIENT) for _ in range(3)]
         # All three have seen that there is no table of versions, and are about to make one.
@@ -161,7 +165,7 @@ def _kill(migrator: subprocess.Popen[str], database: str) -> bool:
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
 def test_a_killed_migrator_leaves_a_whole_step_and_no_lock(at_head: str, project: Path, guarded: bool) -> None:
     if not guarded:
-        edit(project / "services/migrate/tangga/guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+        edit(project / TANGGA / "guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
     step = plant(project, "0000000000a1", _LONG_STATEMENT)
     with scratch_database(at_head) as database:
         before = catalogue(database)
@@ -181,7 +185,7 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
     at_head: str, project: Path, guarded: bool
 ) -> None:
     if not guarded:
-        edit(project / "services/migrate/tangga/guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
+        edit(project / TANGGA / "guard/steps.py", _GUARD, _GUARD.replace("1s", "0"))
     plant(project, "0000000000a1", _INDEX)
     valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_posts_nama')"
     with scratch_database(at_head) as database:
@@ -204,7 +208,7 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
 def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(at_head: str, project: Path) -> None:
     plant(project, "0000000000a1", "from tangga import safe; safe.backfill('counted', 'umur = umur + 1')")
     # A fast machine has done the last half within the two seconds between two reports.
-    edit(project / "services/migrate/tangga/safe/backfill.py", "_REPORT_SECONDS = 2", "_REPORT_SECONDS = 0.1")
+    edit(project / TANGGA / "safe/batches.py", "_REPORT_SECONDS = 2", "_REPORT_SECONDS = 0.1")
     done = "SELECT coalesce(max(rows_done), 0) FROM migration_backfill"
     with scratch_database(at_head) as database:
         query(

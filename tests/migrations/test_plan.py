@@ -16,9 +16,6 @@ from psycopg2 import sql
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.api.settings import ScratchSettings
-from tangga.plan import command as plan
-from tangga.plan import view as plan_table
 from tangga.exits import (
     FINDINGS,
     SEVERAL_HEADS,
@@ -28,7 +25,8 @@ from tangga.exits import (
     UNREACHABLE,
     Stop,
 )
-from tangga.runs import Runs
+from tangga.plan import command as plan
+from tangga.plan import view as plan_table
 from tests.databases import (
     PROJECT,
     alembic_process,
@@ -36,13 +34,13 @@ from tests.databases import (
     eventually,
     finish,
     migrate,
-    owner_environment,
     query,
     run,
     scratch_database,
     scratch_databases_of,
     start_alembic,
 )
+from tests.migrations.proving import project_of
 from tests.migrations.staircase import HEAD, REVISIONS, V1, V4, add_posts, add_user, catalogue, plant, rows
 
 # What each lock mode keeps out: PostgreSQL's documentation, table 13.2.
@@ -154,8 +152,7 @@ def at_v1() -> Iterator[str]:
 
 def plan_of(database: str, project: Path = PROJECT, to: str = "head", seconds: int = 60) -> plan.Plan:
     """Make a plan in this process."""
-    with mock.patch.dict(os.environ, owner_environment(database)):
-        return plan.make(Runs(str(project / "alembic.ini")), ScratchSettings.load(), to, seconds=seconds)
+    return plan.make(project_of(project, database), to, seconds=seconds)
 
 
 def code_of(made: plan.Plan) -> int:
@@ -525,8 +522,7 @@ def test_the_live_database_is_only_read(populated: str, project: Path) -> None:
             plan_of(populated, project)
         assert stop.value.code == TABLE_LOCK_NOT_OBTAINED
     assert (catalogue(populated), rows(populated, "posts"), rows(populated, "users")) == before
-    with mock.patch.dict(os.environ, owner_environment(populated)):
-        engine = plan._read_only(ScratchSettings.load(), 60)
+    engine = plan._read_only(project_of(live=populated).settings, 60)
     with engine.connect() as session, pytest.raises(DBAPIError, match="read-only transaction"):
         session.execute(text("UPDATE posts SET umur = 0"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import alembic_process, migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, V1, V5, edit, plant, revision
+from tests.migrations.staircase import HEAD, TANGGA, V1, V5, edit, plant, revision
 
 HOSTILE = [
     "v7 tambah kolom kota",
@@ -124,7 +124,7 @@ def test_on_a_database_that_is_behind_nothing_is_written(
         migrate(database, "upgrade", at)
     # The harm, shown on Alembic's own command line without our hook: a step is written that nobody has seen run.
     if at is None and not options:
-        env = project / "migrations/env.py"
+        env = project / TANGGA / "environment.py"
         original = env.read_text()
         edit(env, '"process_revision_directives"', '"unused"')
         assert alembic_process(database, "revision", "-m", "v7", project=project).returncode == 0

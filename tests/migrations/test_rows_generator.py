@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, text
 
+from tangga.project import Project
 from tangga.scratch.rows import RowsRefused, generate
-from tangga.runs import Runs
 from tests.migrations.proving import scratch
 from tests.migrations.staircase import HEAD
 
@@ -149,7 +149,7 @@ def test_a_table_that_takes_no_row_is_named_with_its_constraint() -> None:
 
 def test_many_rows_are_made_by_the_server_not_one_by_one() -> None:
     with scratch().database() as engine, engine.connect() as connection:
-        Runs().upgrade(connection, HEAD)
+        Project.from_file().upgrade(connection, HEAD)
         connection.rollback()
         start = time.monotonic()
         tables = ("users", "posts", "votes", "login_attempts", "idempotency_keys")

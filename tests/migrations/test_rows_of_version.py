@@ -97,4 +97,4 @@ def test_a_step_up_into_two_branches_names_them(at_head: str, project: Path) -> 
     plant(project, "0000000000b1", "pass")
     finished = alembic_process(at_head, "upgrade", "+1", project=project)
     assert finished.returncode == REFUSED
-    assert "make upgrade to=0000000000a1, or make upgrade to=0000000000b1" in finished.stderr
+    assert "make migrate to=0000000000a1, or make migrate to=0000000000b1" in finished.stderr

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import psycopg2.errors
 import pytest
 
-from tangga.runs import Runs
+from tangga.project import Project
 from tests.databases import (
     alembic_process,
     connect,
@@ -166,7 +166,7 @@ def test_a_safe_form_does_what_the_naive_one_does_from_wherever_it_was_killed(
 @pytest.mark.parametrize("name", FORMS)
 def test_the_printed_form_does_the_same(filled: str, project: Path, name: str) -> None:
     _plant(project, FORMS[name].safe, FORMS[name].undo)
-    runs = Runs(str(project / "alembic.ini"))
+    runs = Project.from_file(project / "alembic.ini")
     with (
         scratch_database(filled) as database,
         scratch_database(filled) as printed,

@@ -2,12 +2,15 @@
 
 import functools
 import os
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import psycopg2
 import pytest
 
+from services.migrate import quick
 from tangga import precheck
 from tangga.exits import SCRATCH_FAILED, Stop
 from tests.databases import owner_environment, query
@@ -40,7 +43,8 @@ def test_a_program_that_succeeds_may_print_what_it_likes() -> None:
 
 def test_a_live_database_that_cannot_be_dumped_is_explained(database: str) -> None:
     server = scratch(database)
-    with mock.patch.object(server._settings, "db_name", "nowhere"), pytest.raises(Stop) as stop:
+    nowhere = replace(server._settings, url=server._settings.url.set(database="nowhere"))
+    with mock.patch.object(server, "_settings", nowhere), pytest.raises(Stop) as stop:
         server.dump_live()
     assert stop.value.what.startswith("the schema of the live database could not be read: ")
     assert 'database "nowhere" does not exist' in stop.value.what
@@ -64,9 +68,9 @@ def test_the_look_at_an_empty_database_is_no_error_in_the_servers_log(
     monkeypatch.setattr(_Noting, "errors", [], raising=False)
     monkeypatch.setattr(psycopg2, "connect", functools.partial(psycopg2.connect, cursor_factory=_Noting))
     for name, found in ((database, None), (at_head, [HEAD])):
-        with mock.patch.dict(os.environ, owner_environment(name)):
-            assert precheck._database() == found
+        with mock.patch.dict(os.environ, owner_environment(name)), closing(quick.connect()) as connection:
+            assert precheck._revisions(connection) == found
     query(database, "CREATE TABLE alembic_version (version_num varchar)")
-    with mock.patch.dict(os.environ, owner_environment(database)):
-        assert precheck._database() is None
+    with mock.patch.dict(os.environ, owner_environment(database)), closing(quick.connect()) as connection:
+        assert precheck._revisions(connection) is None
     assert _Noting.errors == []

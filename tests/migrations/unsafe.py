@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tangga.lint import Finding, findings
-from tangga.runs import Runs
+from tangga.project import Project
 from tests.databases import PROJECT
 from tests.migrations.staircase import HEAD, copy_project
 
@@ -450,7 +450,7 @@ def plant_all(operations: Sequence[Operation], folder: Path) -> Path:
 
 def see(project: Path, count: int) -> list[Seen]:
     """Lint both forms of all operations."""
-    found = findings(Runs(str(project / "alembic.ini")))
+    found = findings(Project.from_file(project / "alembic.ini"))
     return [
         Seen(
             [one for one in found if one.revision == f"unsafe{number}" and one.direction != "down"],
@@ -495,7 +495,7 @@ Bold is the rule's name. If a step must do it all the same, the exception stands
 lint_ignore = {"ban-drop-column": "release 1.4 was the last to read it; 1.5 runs everywhere"}
 ```
 
-An exception without a reason is a finding, and so is one that is not needed. `safe` is `tangga/safe/forms.py`
+An exception without a reason is a finding, and so is one that is not needed. `safe` is `tangga.safe`
 ([safe operations](safe-operations.md)). Why the linter is made as it is: [decision 10](decisions/0010-lint.md).
 """
 

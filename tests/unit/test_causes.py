@@ -6,6 +6,9 @@ import pytest
 
 from tangga import causes
 from tangga.precheck import heads_of_files, steps_of_files
+from tangga.project import Project
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,8 @@ def test_the_cause_is_found_in_what_a_program_printed(stderr: str, cause: str) -
     ],
 )
 def test_the_remedy_fits_the_cause(words: str, named: str) -> None:
+    """In this stack's words: pyproject.toml has them."""
+    Project.from_file(PROJECT / "alembic.ini")
     remedy = causes.remedy(words)
     assert remedy is not None
     assert named in remedy

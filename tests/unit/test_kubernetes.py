@@ -13,7 +13,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from services.api.settings import MigrateSettings, Settings
+from services.api.settings import Settings
+from services.migrate.settings import MigrateSettings
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs/scaling.md").read_text()

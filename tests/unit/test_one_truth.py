@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from services.api.main import VERSION
-from services.api.settings import MigrateSettings, Settings
+from services.api.settings import Settings
+from services.migrate.settings import MigrateSettings
 
 PROJECT = Path(__file__).parents[2]
 COMPOSE = (PROJECT / "compose.yaml").read_text()

@@ -7,7 +7,8 @@ import psycopg2.extensions
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from services.api.settings import PLACEHOLDER, DatabaseSettings, MigrateSettings, Settings
+from services.api.settings import PLACEHOLDER, DatabaseSettings, Settings
+from services.migrate.settings import MigrateSettings
 
 PROJECT = Path(__file__).parents[2]
 HOSTILE = """p@ss'w%o$rd/"#?&:\\ é"""

@@ -148,7 +148,7 @@ def _by_alembic() -> tuple[frozenset[str], frozenset[str], str | None]:
 
     scripts = ScriptDirectory.from_config(Config("alembic.ini"))
     try:
-        files.strict()
+        files.strict(*scripts._version_locations)
         return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads()), None
     except Exception as error:  # files of the authors' own run here
         explained = files.explained(error, lambda: scripts)

@@ -2,36 +2,25 @@
 
 import re
 
-import psycopg2
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
 
+from tangga.connect import diagnosis, original, sqlstate
 from tangga.exits import Stop
+from tangga.remedies import say
 
 _LONG = 300
 # Their DETAIL quotes values of rows, and these lines end in logs and in migration_log: a password's hash among them.
 _QUOTES_A_KEY = ("23503", "23505", "23P01")
 _QUOTES_A_ROW = ("23502", "23514")
+# What the server or one of its programs says -> the name of the remedy (remedies.py).
 _REMEDIES = {
-    r"permission denied to create extension|must be superuser to create this extension": (
-        "the owner of the schema may not make it: put its name into EXTENSIONS= in .env, then: make up (the superuser "
-        "makes it before the migration, and on the scratch server)"
-    ),
-    r"must be owner of extension": (
-        "the superuser made it (EXTENSIONS= in .env), so it stays when the step goes down: take its DROP EXTENSION out"
-    ),
-    r'extension "[^"]*" is not available|could not open extension control file': (
-        "the image of the database does not hold it: take one that does (POSTGRES_IMAGE in .env; for the stand-in, "
-        "POSTGRES_PACKAGES)"
-    ),
+    r"permission denied to create extension|must be superuser to create this extension": "extension-denied",
+    r"must be owner of extension": "extension-owned",
+    r'extension "[^"]*" is not available|could not open extension control file': "extension-missing",
     r'permission denied to (create|alter|drop|grant) role|(CREATEROLE|admin option)|role "[^"]*" does not exist': (
-        "roles are the server's, and no step's: put the name into EXTRA_ROLES= in .env, then: make up (it is made "
-        "before the migration, and on the scratch server)"
+        "role-denied"
     ),
-    r"permission denied for (table|sequence|view|schema|function|large object)|must be owner of ": (
-        "somebody else made it: as the superuser, ALTER ... OWNER TO the owner of the schema (DB_OWNER_USERNAME), or "
-        "GRANT what is missing"
-    ),
+    r"permission denied for (table|sequence|view|schema|function|large object)|must be owner of ": "not-owner",
 }
 
 
@@ -40,20 +29,21 @@ def one_line(error: BaseException) -> str:
 
     Values of rows that a DETAIL quotes are left out; MIGRATE_TRACEBACK shows the whole error.
     """
-    original = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    if isinstance(original, psycopg2.Error) and original.diag.message_primary:
-        return _of_the_server(original)
-    if isinstance(original, SyntaxError) and original.filename and original.lineno:
-        return f"{original.msg} ({original.filename.rpartition('/')[2]}:{original.lineno})"
-    lines = [line.strip() for line in str(original).splitlines() if line.strip()]
-    text = lines[0] if lines else type(original).__name__
-    prefix = "" if isinstance(original, psycopg2.Error | CommandError | Stop) else f"{type(original).__name__}: "
-    return f"{prefix}{text}"
+    if diagnosis(error):
+        return _of_the_server(error)
+    cause = original(error)
+    if isinstance(cause, SyntaxError) and cause.filename and cause.lineno:
+        return f"{cause.msg} ({cause.filename.rpartition('/')[2]}:{cause.lineno})"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = lines[0] if lines else type(cause).__name__
+    plain = isinstance(cause, CommandError | Stop) or hasattr(cause, "diag")  # a driver's error
+    return text if plain else f"{type(cause).__name__}: {text}"
 
 
 def remedy(text: str) -> str | None:
     """Return what to do about an error of PostgreSQL's or of its programs; None if its words do not tell."""
-    return next((do for pattern, do in _REMEDIES.items() if re.search(pattern, text, re.IGNORECASE)), None)
+    name = next((name for pattern, name in _REMEDIES.items() if re.search(pattern, text, re.IGNORECASE)), None)
+    return say(name) if name else None
 
 
 def of_program(stderr: list[str]) -> str:
@@ -70,13 +60,13 @@ def of_program(stderr: list[str]) -> str:
     return _short(text)
 
 
-def _of_the_server(error: psycopg2.Error) -> str:
-    said = error.diag
+def _of_the_server(error: BaseException) -> str:
+    said = diagnosis(error)
     text = _short(said.message_primary or "")
     if detail := said.message_detail:
-        if error.pgcode in _QUOTES_A_ROW:
+        if sqlstate(error) in _QUOTES_A_ROW:
             detail = re.sub(r"\(.*\)", "(…)", detail, flags=re.DOTALL)
-        elif error.pgcode in _QUOTES_A_KEY:
+        elif sqlstate(error) in _QUOTES_A_KEY:
             detail = re.sub(r"=\(.*\)", "=(…)", detail, flags=re.DOTALL)
         text += f" DETAIL: {_short('; '.join(detail.splitlines()))}"
     if said.message_hint:

@@ -1,8 +1,9 @@
 """Exit codes, and the error that carries one.
 
-Documented in docs/authors.md. 1 and 2 are left to the interpreter and to argparse; 255 is Alembic's own.
+1 is left to the interpreter, 2 is argparse's too; 255 is Alembic's own.
 """
 
+WRONG_SETTING = 2
 STEP_FAILED = 3
 LOCK_NOT_OBTAINED = 4
 UNREACHABLE = 5

@@ -8,9 +8,9 @@ plainly "at head, nothing left over" goes to Alembic, which has the last word an
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-_FOLDER = "migrations/versions"
 _REVISION = re.compile(r"^revision\b[^=\n]*= *[\"']([^\"'\n]+)[\"'] *$", re.MULTILINE)
 _DOWN_REVISION = re.compile(r"^down_revision\b[^=\n]*= *(None|[\"'][^\"'\n]+[\"']) *$", re.MULTILINE)
 # Left over by an upgrade that was killed: Alembic's run mends it (tangga/guard/validation.py).
@@ -21,12 +21,24 @@ _QUESTION = """
 """
 
 
-def nothing_to_do(arguments: Sequence[str]) -> bool:
-    """Tell whether `alembic <arguments>` is an upgrade to head that has nothing to do; if so, say it on stderr."""
+def nothing_to_do(arguments: Sequence[str], folder: str, connect: Callable[[], Any]) -> bool:
+    """Tell whether `alembic <arguments>` is an upgrade to head that has nothing to do; if so, say it on stderr.
+
+    `folder` holds the revisions. `connect` returns a connection of psycopg2's, or None if it cannot.
+    """
     if list(arguments) not in (["upgrade", "head"], ["upgrade", "heads"]):
         return False
-    found = _database()  # first: where there is none, or two, the files need not be read
-    if found is None or len(found) != 1 or found != heads_of_files(_FOLDER):
+    # First: where there is no database, or two heads in it, the files need not be read.
+    connection = connect()
+    if connection is None:
+        return False
+    try:
+        found = _revisions(connection)
+    except connection.Error:  # Alembic's run says what it is
+        return False
+    finally:
+        connection.close()
+    if found is None or len(found) != 1 or found != heads_of_files(folder):
         return False
     sys.stderr.write(f"migrate: the database is at {found[0]} (head): nothing to do\n")
     return True
@@ -71,39 +83,14 @@ def _hang_together(steps: dict[str, str | None]) -> bool:
     return len(reached) == len(steps)
 
 
-def _database() -> list[str] | None:
+def _revisions(connection: Any) -> list[str] | None:
     """Return the revisions in alembic_version; None if the database has something else to say."""
-    user, host, database = (os.environ.get(name) for name in ("DB_USERNAME", "DB_HOSTNAME", "DB_NAME"))
-    password = os.environ.get("DB_PASS") or _secret("db_pass")
-    if not (user and password and host and database):
-        return None
-    import psycopg2
-
-    try:
-        connection = psycopg2.connect(
-            host=host, port=os.environ.get("DB_PORT", "5432"), dbname=database, user=user, password=password,
-            application_name="tangga-migrate", connect_timeout=5,
-            sslmode=os.environ.get("DB_SSLMODE") or None, sslrootcert=os.environ.get("DB_SSLROOTCERT") or None,
-        )  # fmt: skip
-        with connection, connection.cursor() as cursor:
-            # A new database has no such table. It is asked for, so that the server has no error to log.
-            cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
-            pid, found, left_over = None, None, True
-            if cursor.fetchone() == (True,):
-                cursor.execute(_QUESTION)
-                pid, found, left_over = cursor.fetchone() or (None, None, True)
-            # A pooler answers: that it will not do for migrations is said now, and not first when there is one.
-            left_over = left_over or pid != connection.info.backend_pid
-        connection.close()
-    except psycopg2.Error:
-        return None
-    return None if left_over else found
-
-
-def _secret(name: str) -> str | None:
-    """Return a secret that is a file, as in production (services/api/settings.py reads it likewise)."""
-    try:
-        with open(f"/run/secrets/{name}", encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+    with connection, connection.cursor() as cursor:
+        # A new database has no such table. It is asked for, so that the server has no error to log.
+        cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return None
+        cursor.execute(_QUESTION)
+        pid, found, left_over = cursor.fetchone()
+    # A pooler answers: it will not do for migrations, and Alembic's run says so.
+    return None if left_over or pid != connection.info.backend_pid else found

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, text
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.ours import OURS
 
-OURS = ("alembic_version", *bookkeeping.TABLES)
 _OUR_NAMES = {*OURS, "migration_log_id_seq"}
 _HEADER = re.compile(r"-- Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>[^;]*); Owner:")
 # Settings of pg_dump's own session, and its last lines.

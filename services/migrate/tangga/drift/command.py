@@ -10,21 +10,21 @@ import json
 import sys
 import time
 from argparse import ArgumentParser
-from pathlib import Path
 
-from alembic.config import Config
 from alembic.script import Script
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, text
 
-from services.api.settings import MigrateSettings, ScratchSettings
-from tangga.drift import models as comparison
-from tangga.journal import writing as journal
-from tangga.revision import version_rows as rows_of_version
+from tangga import connect
+from tangga import version_rows as rows_of_version
 from tangga.catalogue import dump as schema
+from tangga.catalogue.ours import OURS
+from tangga.drift import models as comparison
 from tangga.exits import AHEAD, BEHIND, DRIFT, UNKNOWN_REVISION, Stop
-from tangga.runs import Runs, applied
+from tangga.journal import writing as journal
+from tangga.project import Project, applied
+from tangga.remedies import say
 from tangga.scratch.server import Scratch
+from tangga.words import file_name, folder_name
 
 HELP = "compare the live database with its steps and the models with the schema; find files changed after they ran"
 
@@ -50,49 +50,50 @@ def arguments(parser: ArgumentParser) -> None:
     )
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print one line per difference; raises Stop (DRIFT) if there is any."""
-    assert config.cmd_opts is not None
-    runs = Runs(str(config.config_file_name))
-    if config.cmd_opts.accept:
-        accept(runs, MigrateSettings.load(), config.cmd_opts.accept)
+    assert project.config.cmd_opts is not None
+    if project.config.cmd_opts.accept:
+        accept(project, project.config.cmd_opts.accept)
         return
     start = time.monotonic()
-    compared, found, notes = compare(runs, ScratchSettings.load())
+    compared, found, notes = compare(project)
     seconds = round(time.monotonic() - start, 1)
-    if config.cmd_opts.json:
+    if project.config.cmd_opts.json:
         sys.stdout.write(json.dumps({"objects": compared, "seconds": seconds, "drift": found, "notes": notes}) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in [*found, *(f"note: {note}" for note in notes)]))
     if found:
         raise Stop(
             f"drift: {len(found)} {'difference' if len(found) == 1 else 'differences'} between files and database",
-            "put the database right, or write a step that says the same (docs/proof.md); for a changed file: "
+            f"put the database right, or write a step that says the same{say('more-on-proof')}; for a changed file: "
             "alembic drift --accept REVISION",
             DRIFT,
         )
-    if not config.cmd_opts.json:
+    if not project.config.cmd_opts.json:
         # What was not compared may differ.
         what = "no drift between steps and database" if notes else "no drift"
         sys.stdout.write(f"{what}: {compared} objects compared in {seconds} s\n")
 
 
-def compare(runs: Runs, settings: ScratchSettings) -> tuple[int, list[str], list[str]]:
+def compare(project: Project) -> tuple[int, list[str], list[str]]:
     """Return how many objects were compared, the differences in words, and what could not be compared."""
-    scratch = Scratch(settings)
-    live = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    with live.connect() as connection:
-        at = position(runs, connection)
-        files = changed(runs, connection, at)
+    scratch = Scratch(project)
+    with connect.engine(project.settings.url, "drift").connect() as connection:
+        at = position(project, connection)
+        files = changed(project, connection, at)
         found = schema.objects(scratch.dump_live()) | schema.facts(connection)
-    others, notes = [f"file of {step.revision} ({step.doc}): changed after it ran: {_file(step)}" for step in files], []
+    others, notes = (
+        [f"file of {step.revision} ({step.doc}): changed after it ran: {file_name(step.path)}" for step in files],
+        [],
+    )
     with scratch.database() as engine, engine.connect() as connection:
         for revision in at:
-            runs.upgrade(connection, revision)
+            project.upgrade(connection, revision)
             connection.rollback()
         steps = schema.objects(scratch.dump(engine)) | schema.facts(connection)
-        if set(at) == set(runs.scripts.get_heads()):
-            compared, note = comparison.compare(connection, lambda: scratch.dump(engine))
+        if set(at) == set(project.scripts.get_heads()):
+            compared, note = comparison.compare(connection, lambda: scratch.dump(engine), project.metadata)
             others += [f"models: {line}" for line in compared]
             notes += [note] if note else []
         else:
@@ -100,11 +101,11 @@ def compare(runs: Runs, settings: ScratchSettings) -> tuple[int, list[str], list
     return len(steps.keys() | found.keys()), schema.differences(steps, found) + others, notes
 
 
-def position(runs: Runs, connection: Connection) -> tuple[str, ...]:
+def position(project: Project, connection: Connection) -> tuple[str, ...]:
     """Return the revisions that the database is at; raises Stop if they are not known here, or not noted there."""
     at = applied(connection)
-    files = runs.revisions()
-    rows_of_version.refuse_surplus(runs.scripts, at)
+    files = project.revisions()
+    rows_of_version.refuse_surplus(project.scripts, at)
     if unknown := sorted(set(at) - {script.revision for script in files}):
         if baseline := next((file for file in files if unknown[0] in getattr(file.module, "squashed", {})), None):
             raise Stop(
@@ -114,46 +115,48 @@ def position(runs: Runs, connection: Connection) -> tuple[str, ...]:
             )
         raise Stop(
             f"the database is at {', '.join(unknown)}, which is not among the files here: they are older than it",
-            "take the release that has this revision; git log --all -- migrations/versions finds its file",
+            "take the release that has this revision; "
+            f"git log --all -- {folder_name(project.scripts.versions)} finds its file",
             AHEAD,
         )
-    if not at and (tables := connection.scalars(_TABLES, {"ours": [*schema.OURS]}).all()):
+    if not at and (tables := connection.scalars(_TABLES, {"ours": [*OURS]}).all()):
         raise Stop(
             f"the database has tables ({', '.join(tables)}), but no version: no step noted that it made them",
-            "find the step whose schema it has, and note it: make stamp r=REVISION; then make check compares the two",
+            f"find the step whose schema it has, and note it: {say('stamp', revision='REVISION')}; then {say('check')} "
+            "compares the two",
             DRIFT,
         )
     return at
 
 
-def accept(runs: Runs, settings: MigrateSettings, revision: str) -> None:
+def accept(project: Project, revision: str) -> None:
     """Note in migration_log that the step's file is right as it is; raises Stop if the step is not applied."""
-    live = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    with live.begin() as connection:
-        steps = {step.revision: step for step in _steps(runs, position(runs, connection))}
+    with connect.engine(project.settings.url, "drift").begin() as connection:
+        steps = {step.revision: step for step in _steps(project, position(project, connection))}
         if revision not in steps:
-            raise Stop(f"{revision} is not a step that the database has", "make history lists them", UNKNOWN_REVISION)
-        values = {"revision": revision, "checksum": journal.checksum(steps[revision].path), "version": settings.tag}
+            raise Stop(
+                f"{revision} is not a step that the database has", f"{say('history')} lists them", UNKNOWN_REVISION
+            )
+        values = {
+            "revision": revision,
+            "checksum": journal.checksum(steps[revision].path),
+            "version": project.settings.version,
+        }
         connection.execute(_ACCEPT, values)
     sys.stdout.write(f"accepted: {revision} as its file is now\n")
 
 
-def _steps(runs: Runs, at: tuple[str, ...]) -> list[Script]:
-    return [*runs.scripts.iterate_revisions(at, "base")] if at else []
+def _steps(project: Project, at: tuple[str, ...]) -> list[Script]:
+    return [*project.scripts.iterate_revisions(at, "base")] if at else []
 
 
-def _file(step: Script) -> str:
-    path = Path(step.path)
-    return f"{path.parent.parent.name}/versions/{path.name}"
-
-
-def changed(runs: Runs, connection: Connection, at: tuple[str, ...]) -> list[Script]:
+def changed(project: Project, connection: Connection, at: tuple[str, ...]) -> list[Script]:
     """Return the steps whose files are not what the database noted when they ran or were accepted."""
     if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
         return []
     logged = {row.revision: row.checksum for row in connection.execute(_LOGGED)}
     found = []
-    for step in _steps(runs, at)[::-1]:
+    for step in _steps(project, at)[::-1]:
         # A baseline (squash.py) stands for files that are gone, and names the checksum that its revision's file had.
         known = {journal.checksum(step.path), getattr(step.module, "squashed", {}).get(step.revision)}
         if step.revision in logged and logged[step.revision] not in known:

@@ -7,7 +7,7 @@ pg_dump prints them.
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,10 +19,9 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTa
 from sqlalchemy.schema import sort_tables_and_constraints as sorted_tables
 from sqlalchemy.types import SchemaType, TypeEngine
 
-from services.api.db import models
 from tangga.catalogue import dump as schema
 from tangga.causes import one_line
-from tangga.drift.options import NOT_BY_ALEMBIC, options
+from tangga.compared import NOT_BY_ALEMBIC, options
 
 _DEFAULT = "public"
 _BESIDE = "tangga_models"
@@ -39,18 +38,17 @@ class Compared(NamedTuple):
     note: str | None
 
 
-def compare(connection: Connection, dump: Callable[[], list[str]], metadata: MetaData | None = None) -> Compared:
+def compare(connection: Connection, dump: Callable[[], list[str]], models: Sequence[MetaData]) -> Compared:
     """Compare the models with a scratch database, of which `dump` returns pg_dump's schema."""
-    metadata = models.Base.metadata if metadata is None else metadata
-    context = MigrationContext.configure(connection, opts=options(metadata))
+    context = MigrationContext.configure(connection, opts=options(*models))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Computed default .* cannot be modified")  # it is said below
-        found = compare_metadata(context, metadata)
+        found = compare_metadata(context, models)  # type: ignore[arg-type] # several are one to it
     lines = [_words(change) for entry in found for change in (entry if isinstance(entry, list) else [entry])]
-    lines += _labels(connection, metadata)
+    lines += [line for metadata in models for line in _labels(connection, metadata)]
     connection.rollback()
     try:
-        with _made_beside(connection, metadata) as beside:
+        with _made_beside(connection, models) as beside:
             expected, there = _sides(schema.objects(dump()), beside, connection.dialect.identifier_preparer.quote)
     except Exception as error:  # models and types of the authors' own run here
         problem = f"the models' tables cannot be made on the scratch server ({one_line(error)})"
@@ -77,11 +75,11 @@ def _within(expected: dict[str, str], there: dict[str, str]) -> Iterator[tuple[s
 
 
 @contextmanager
-def _made_beside(connection: Connection, metadata: MetaData) -> Iterator[dict[str, str]]:
+def _made_beside(connection: Connection, models: Sequence[MetaData]) -> Iterator[dict[str, str]]:
     """Make the models' tables in schemas of their own, and drop them afterwards; yield schema -> schema beside it."""
     path = connection.scalar(text("SHOW search_path"))
     connection.rollback()
-    named = sorted({table.schema for table in metadata.tables.values() if table.schema} - {_DEFAULT})
+    named = sorted({table.schema for each in models for table in each.tables.values() if table.schema} - {_DEFAULT})
     beside = {_DEFAULT: _BESIDE, **{name: f"{_BESIDE}_{number}" for number, name in enumerate(named)}}
     engine = connection.engine.execution_options(schema_translate_map=beside)
     try:
@@ -90,7 +88,8 @@ def _made_beside(connection: Connection, metadata: MetaData) -> Iterator[dict[st
                 making.execute(CreateSchema(name))
             # First: a name without a schema is a model's table. The steps' types and functions are found behind it.
             making.execute(text(f"SET LOCAL search_path = {_BESIDE}, {path}"))
-            _make(making, metadata)
+            for metadata in models:
+                _make(making, metadata)
         yield beside
     finally:
         with engine.begin() as dropping:

@@ -6,14 +6,14 @@ The tables are read from a scratch database on which the steps up to that revisi
 import argparse
 from pathlib import Path
 
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from services.api.settings import ScratchSettings
 from tangga.exits import UNKNOWN_REVISION, Stop
-from tangga.journal.history import applied_below, look, print_lines
-from tangga.runs import Runs
+from tangga.journal.history import applied_below, look
+from tangga.project import Project
+from tangga.remedies import say
 from tangga.scratch.server import Scratch
+from tangga.words import print_lines
 
 HELP = "Draw the steps with what is applied, and the tables at a revision."
 
@@ -26,23 +26,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--svg", action="store_true", help=f"write SVG files into {FOLDER}/ instead")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print or write both drawings; raises Stop for a revision that is not there."""
     # Not in the image that ships, whose help page imports this module.
     from tangga.graph import drawing
 
-    options, settings = config.cmd_opts, ScratchSettings.load()
+    options = project.config.cmd_opts
     assert options is not None
-    assert config.config_file_name is not None
-    runs = Runs(config.config_file_name)
-    at = _revision(runs.scripts, options.at)
-    current = look(settings).current
-    below = applied_below(runs.scripts, current)
-    states = {script.revision: "pending" for script in runs.scripts.walk_revisions()}
+    at = _revision(project.scripts, options.at)
+    current = look(project.settings).current
+    below = applied_below(project.scripts, current)
+    states = {script.revision: "pending" for script in project.scripts.walk_revisions()}
     states |= dict.fromkeys(below, "applied") | dict.fromkeys(current, "current")
-    with Scratch(settings).database() as engine, engine.connect() as connection:
+    with Scratch(project).database() as engine, engine.connect() as connection:
         if at != "base":
-            runs.upgrade(connection, at)
+            project.upgrade(connection, at)
         schema = drawing.read(connection)
     if options.svg:
         from tangga.graph import svg as drawing_svg
@@ -51,13 +49,13 @@ def run(config: Config) -> None:
         folder.mkdir(exist_ok=True)
         # What is drawn anew at any time is not for git.
         (folder / ".gitignore").write_text("*\n")
-        svgs = {"steps": drawing_svg.steps(runs.scripts, states), f"tables-{at}": drawing_svg.tables(schema)}
+        svgs = {"steps": drawing_svg.steps(project.scripts, states), f"tables-{at}": drawing_svg.tables(schema)}
         for name, svg in svgs.items():
             file = folder / f"graph-{name}.svg"
             file.write_bytes(svg)
             print_lines(str(file))
     else:
-        drawing.show_steps(runs.scripts, states)
+        drawing.show_steps(project.scripts, states)
         drawing.show_tables(schema, at)
 
 
@@ -66,5 +64,5 @@ def _revision(scripts: ScriptDirectory, name: str) -> str:
         return "base" if name == "base" else "heads"
     script = scripts.get_revision(name)
     if script is None:
-        raise Stop(f"can't locate revision {name}", "make history lists the revisions", UNKNOWN_REVISION)
+        raise Stop(f"can't locate revision {name}", f"{say('history')} lists the revisions", UNKNOWN_REVISION)
     return script.revision

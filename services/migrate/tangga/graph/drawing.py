@@ -14,7 +14,7 @@ from rich.text import Text
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import SAWarning
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.ours import OURS
 from tangga.journal.history import title
 
 # State -> sign in the terminal, colour in the terminal, colour in the SVG.
@@ -59,7 +59,7 @@ def read(connection: Connection) -> Schema:
     """Return the tables of a database, without those of the migrators."""
     # Of a type that SQLAlchemy does not know, the name is what matters here, and that comes from the catalogue.
     types = {(table, column): kind for table, column, kind in connection.execute(_TYPES)}
-    own = {"alembic_version", *bookkeeping.TABLES}
+    own = set(OURS)
     metadata = MetaData()
     with warnings.catch_warnings(action="ignore", category=SAWarning):
         metadata.reflect(connection, only=lambda name, _: name not in own)

@@ -10,23 +10,22 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import psycopg2.errors
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from services.api.settings import MigrateSettings
+from tangga.connect import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, set_session, sqlstate
 from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
+from tangga.remedies import say
 
 logger = logging.getLogger("tangga.blockers")
 
 _POLL_SECONDS = 0.25
 _REPORT_SECONDS = 5
 # The server ended the wait: after lock_timeout, or because the wait was part of a circle.
-GAVE_WAY = (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected)
+GAVE_WAY = (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
-# Never the text of a query: it may hold data. `state` is NULL for whoever may not see it (roles.sql grants it to the
-# owner). Pid 0 is a prepared transaction.
+# Never the text of a query: it may hold data. `state` is NULL for whoever may not see it
+# (pg_read_all_stats grants it). Pid 0 is a prepared transaction.
 _QUESTION = """
     SELECT who.pid, usename, coalesce(nullif(application_name, ''), backend_type, 'no name') AS application, state,
            extract(epoch FROM clock_timestamp() -
@@ -60,7 +59,7 @@ class Blocker(NamedTuple):
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
         if self.state is None and self.role is not None:
-            return f"pid {self.pid} ({self.role}, {self.application}; its state is not ours to see: see roles.sql)"
+            return f"pid {self.pid} ({self.role}, {self.application}; {say('hidden-state')})"
         parts = [self.role, self.application, self.state and f"{self.state} for {self.age or 0:.0f} s"]
         if self.transaction_age is not None and self.transaction_age - (self.age or 0) >= 1:
             parts.append(f"transaction open for {self.transaction_age:.0f} s")
@@ -74,12 +73,12 @@ class Watch:
     (monotonic), so a run of quick steps is not watched at all.
     """
 
-    def __init__(self, settings: MigrateSettings, pid: int, after: float, began: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, pid: int, after: float, began: Callable[[], float]) -> None:
         self._last: list[Blocker] = []
         self._seen = 0.0
-        self._settings = settings
+        self.after = after
+        self._engine = engine
         self._pid = pid
-        self._after = after
         self._began = began
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -97,7 +96,7 @@ class Watch:
         return self._last if self._seen >= since else []
 
     def _ended_before_it_was_slow(self) -> bool:
-        while (rest := self._began() + self._after - time.monotonic()) > 0:
+        while (rest := self._began() + self.after - time.monotonic()) > 0:
             if self._end.wait(rest):
                 return True
         return False
@@ -105,14 +104,9 @@ class Watch:
     def _look(self) -> None:
         if self._ended_before_it_was_slow():
             return
-        engine = create_engine(
-            self._settings.url,
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"application_name": "tangga-watch", "connect_timeout": 5},
-        )
         try:
-            with engine.connect() as connection:
+            with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                set_session(connection, {"application_name": "tangga-watch"})
                 self._poll(connection)
         except SQLAlchemyError as error:
             logger.warning("cannot see who blocks: %s", str(error).partition("\n")[0])
@@ -158,15 +152,7 @@ def described(found: list[Blocker]) -> str:
 
 def gave_way(error: BaseException) -> bool:
     """Tell whether the server ended a wait for a lock, so that it is worth another try."""
-    return isinstance(error, DBAPIError) and isinstance(error.orig, GAVE_WAY)
-
-
-def pid_of(connection: Connection) -> int:
-    """Return the server process of a connection, without asking: Alembic must find a session that has run nothing."""
-    dbapi = connection.connection.dbapi_connection
-    assert dbapi is not None
-    pid: int = dbapi.info.backend_pid
-    return pid
+    return isinstance(error, DBAPIError) and sqlstate(error) in GAVE_WAY
 
 
 class Retries:

@@ -5,16 +5,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from alembic.config import Config
-from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import msg
 from sqlalchemy import text
 
-from tangga.journal import tables as bookkeeping
-from tangga.drift import options as compared
-from tangga.exits import BEHIND, DRIFT, Stop
-from tangga.journal.history import applied_below
+from tangga.catalogue.ours import OURS
+from tangga.exits import DRIFT, Stop
+from tangga.project import rehearsal
+from tangga.remedies import say
 
 # An extension's tables are not the application's.
 _tables = text("""
@@ -50,55 +48,37 @@ def changes_database(config: Config) -> bool:
     return _command(config) in ("upgrade", "downgrade", "stamp")
 
 
+def goes_up_for_real(heads: Collection[str], context: MigrationContext) -> bool:
+    """Tell whether steps are about to go up in a database that is somebody's."""
+    del heads
+    config = context.config
+    return not (context.as_sql or config is None or rehearsal()) and is_upgrade(config)
+
+
 def require_writable(config: Config, scripts: ScriptDirectory) -> None:
     """Refuse `revision` and `merge` where the file could not be kept; raises NotWritable."""
-    if _command(config) in ("revision", "merge") and not os.access(Path(scripts.versions), os.W_OK):
-        raise NotWritable("this container cannot write to migrations/versions")
+    if _command(config) in ("revision", "merge"):
+        require_folder(Path(scripts.versions))
+
+
+def require_folder(folder: Path) -> None:
+    """Raise NotWritable if a file in this folder could not be kept."""
+    if not os.access(folder, os.W_OK):
+        shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        raise NotWritable(f"cannot write to {shown} here")
 
 
 def require_version(heads: Collection[str], context: MigrationContext) -> None:
     """Refuse to go up from nothing in a database that holds tables; raises Stop. Asks only if there is no revision."""
-    config = context.config
-    if heads or context.as_sql or config is None or "runs" in config.attributes or not is_upgrade(config):
+    if heads or not goes_up_for_real(heads, context):
         return
     assert context.connection is not None
-    found = context.connection.scalars(_tables, {"own": ["alembic_version", *bookkeeping.TABLES]}).all()
+    found = context.connection.scalars(_tables, {"own": [*OURS]}).all()
     if found:
         names = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         raise Stop(
             f"the database holds tables ({names}) but no revision, so it is not known which steps it needs",
-            "if its schema is that of a revision, note which: make stamp r=..., and then make check tells whether it "
-            "is; else use an empty database",
+            f"if its schema is that of a revision, note which: {say('stamp', revision='...')}, and then {say('check')} "
+            "tells whether it is; else use an empty database",
             DRIFT,
         )
-
-
-def check_revision(
-    context: MigrationContext, at: tuple[str, ...] | str | None, directives: list[MigrationScript]
-) -> None:
-    """Alembic's process_revision_directives hook: look before a file is written.
-
-    A new step stands on steps that have run: raises Stop while the database is behind. An autogenerate that found
-    nothing writes no file, and says so.
-    """
-    assert context.config is not None
-    assert context.script is not None
-    if context.connection is not None:
-        current = (at,) if isinstance(at, str) else at or ()
-        below = applied_below(context.script, current)
-        wanted = {
-            script.revision for each in directives for script in context.script.get_revisions(each.head or "head")
-        }
-        if missing := sorted(wanted - below):
-            raise Stop(
-                f"the database is behind: it is at {', '.join(current) or 'nothing yet (base)'}, "
-                f"and the new step would stand on {', '.join(missing)}",
-                "make migrate, then make revision again",
-                BEHIND,
-            )
-    if not getattr(context.config.cmd_opts, "autogenerate", False):
-        return
-    if all(directive.upgrade_ops is None or directive.upgrade_ops.is_empty() for directive in directives):
-        directives.clear()
-        msg("Alembic finds no difference between models and database, so no file was written.")
-        msg(f"It does not compare {compared.NOT_BY_ALEMBIC}: make check does, then write the step by hand.")

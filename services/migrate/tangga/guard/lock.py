@@ -2,14 +2,15 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine, text
 
-from services.api.settings import MigrateSettings
+from tangga.connect import pid_of
 from tangga.exits import UNREACHABLE, Stop
+from tangga.remedies import say
+from tangga.settings import Settings
 
 logger = logging.getLogger("tangga.lock")
 
@@ -36,36 +37,31 @@ class LockNotObtained(Exception):
 
 
 @contextmanager
-def migration_lock(settings: MigrateSettings, connect_args: Mapping[str, object], *, wanted: bool) -> Iterator[None]:
-    """Hold the migration lock while the body runs; do nothing unless `wanted`.
+def migration_lock(engine: Engine, settings: Settings, *, wanted: bool) -> Iterator[None]:
+    """Hold the migration lock while the body runs, on a session of its own; do nothing unless `wanted`.
 
     Polls `pg_try_advisory_lock`: a session that blocks in `pg_advisory_lock` holds a snapshot, for which CREATE INDEX
     CONCURRENTLY in the other migrator would wait for ever. The lock belongs to the session, so it is gone when this
-    process is, however that ends. Raises LockNotObtained after `migrate_lock_wait` seconds.
+    process is, however that ends. Raises LockNotObtained after `lock_wait` seconds.
     """
     if not wanted:
         yield
         return
-    engine = create_engine(
-        settings.url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={**connect_args}
-    )
-    with engine.connect() as connection:
-        _require_session(connection, settings)
-        _wait(connection, settings.migrate_lock_wait)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as session:
+        _require_session(session, settings)
+        _wait(session, settings.lock_wait)
         yield
 
 
-def _require_session(connection: Connection, settings: MigrateSettings) -> None:
+def _require_session(connection: Connection, settings: Settings) -> None:
     """Raise Stop if a pooler answers: the lock would stay with the server's session, which it hands on to others.
 
     A server's own process introduces itself; a pooler cannot know yet whose session it will take.
     """
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    if connection.scalar(text("SELECT pg_backend_pid()")) != driver.info.backend_pid:
+    if connection.scalar(text("SELECT pg_backend_pid()")) != pid_of(connection):
         raise Stop(
-            f"a pooler answers at {settings.db_hostname}:{settings.db_port}; behind it, the lock holds nobody back",
-            "name the server itself as MIGRATE_DB_HOSTNAME, and its MIGRATE_DB_PORT (docs/scaling.md)",
+            f"a pooler answers at {settings.address}; behind it, the lock holds nobody back",
+            say("pooler"),
             UNREACHABLE,
         )
 

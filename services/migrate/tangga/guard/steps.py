@@ -1,8 +1,8 @@
 """The steps of one command, each with what guards it.
 
 Alembic computes the list of steps from where the database is, and runs them one by one. `Steps` puts itself between: it
-keeps the list, so that a second try goes on where the first stopped (computed again, `+2` would go two further), and
-surrounds each step with its own time-outs. A step overrides them by module attributes, in PostgreSQL's notation:
+surrounds each step with its own time-outs, and tries it again, on the same connection, when it gave way to a lock. A
+step overrides the time-outs by module attributes, in PostgreSQL's notation:
 
     lock_timeout = "500ms"
     statement_timeout = "2h"
@@ -12,47 +12,51 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
+from alembic.script import Script
 from sqlalchemy import Connection, event
 
-from services.api.settings import MigrateSettings
-from tangga.guard.command import is_stamp, require_version
-from services.migrate.backups import require_backup
-from tangga.guard.blockers import Blocker, Retries, Watch, gave_way, pid_of
+from tangga.connect import pid_of, set_session
 from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
-from tangga.revision.version_rows import refuse_surplus
+from tangga.guard.blockers import Blocker, Retries, Watch, gave_way
+from tangga.guard.command import goes_up_for_real, is_stamp, require_version
+from tangga.project import rehearsal
+from tangga.settings import Settings, bounds
+from tangga.version_rows import refuse_surplus
 
+# Of a step down: what it would run with, the step, the step itself, the folder for what it would lose.
+Down = Callable[[MigrationContext, Script, Callable[[], None], Path], object]
 TIMEOUTS = ("lock_timeout", "statement_timeout")
 
 
-def timeouts(settings: MigrateSettings) -> dict[str, str]:
+def timeouts(settings: Settings) -> dict[str, str]:
     """Return PostgreSQL's settings for the session that migrates (as text, with units)."""
     return {
         # A step that queues behind a long transaction makes everybody else queue behind it: better to give up early.
-        "lock_timeout": f"{int(settings.migrate_lock_timeout * 1000)}ms",
-        "statement_timeout": f"{int(settings.migrate_statement_timeout * 1000)}ms",
+        **bounds({"lock_timeout": settings.lock_timeout, "statement_timeout": settings.statement_timeout}),
         # Without this, the server would finish the statement of a migrator that was killed, and hold its locks.
         "client_connection_check_interval": "1s",
     }
 
 
 class Steps:
-    """What one command has to run: computed once, in order, each step guarded."""
+    """What one command has to run: in order, each step guarded."""
 
-    def __init__(self, settings: MigrateSettings) -> None:
+    def __init__(self, settings: Settings, down: Down | None = None) -> None:
+        """`down` runs a step down and saves what it would lose; without it, a step down just runs."""
         self.settings = settings
         self.current: RevisionStep | None = None
         self.started = 0.0
         # What the names of TIMEOUTS are set to while the current step runs.
-        self.in_force = timeouts(settings)
-        # The names of the current step's backfills (backfill.py).
+        self.in_force = timeouts(self.settings)
+        # The names of the current step's backfills (safe/batches.py).
         self.backfills: set[str] = set()
-        self._left: list[MigrationStep] | None = None
+        self._down = down
         self._watch: Watch | None = None
-        self._tried = False
         self._in_step = False
         self._commits_are_repeatable = False
         self._half_done = False
@@ -63,66 +67,37 @@ class Steps:
         steps: Steps = ctx.opts["steps"]
         return steps
 
-    def run(self, connection: Connection | None, **options: Any) -> None:
-        """Configure Alembic (offline without a connection) and run what is left; `options` go to `configure`."""
-        options["steps"] = self
-        # Nothing may be executed here before `configure`: Alembic would take the transaction for ours, and not commit.
-        context.configure(connection=connection, **options)
-        compute: Callable[..., Iterable[MigrationStep]] = context.get_context().opts["fn"]
+    def computed_by(self, compute: Callable[..., Iterable[MigrationStep]]) -> Callable[..., Iterator[MigrationStep]]:
+        """Return Alembic's function that computes the steps, each guarded, after a look at where the database is."""
 
         def left(heads: Any, ctx: MigrationContext) -> Iterator[MigrationStep]:
-            if self._left is None:
-                require_version(heads, ctx)
-                if not is_stamp(context.config):  # a stamp mends them
-                    refuse_surplus(context.script, heads)
-                self._left = [self._guarded(step) for step in compute(heads, ctx) or ()]
-                if self._left:
-                    require_backup(heads, ctx, self.settings)
-            while self._left:
-                yield self._left[0]
+            require_version(heads, ctx)
+            if not is_stamp(context.config):  # a stamp mends them
+                refuse_surplus(context.script, heads)
+            steps = [*(compute(heads, ctx) or ())]
+            if steps and heads and self.settings.before_upgrade and goes_up_for_real(heads, ctx):
+                self.settings.before_upgrade(heads)
+            if ctx.as_sql:
+                for name, value in timeouts(self.settings).items():
+                    ctx.impl.execute(f"SET {name} = '{value}'")
+            for step in steps:
                 # Asked for the next one: the step before it is committed.
-                del self._left[0]
+                yield self._guarded(step, ctx)
             self.current = None
 
-        context.configure(connection=connection, fn=left, **options)
-        with self._noticing_commits(connection), context.begin_transaction():
-            if connection is None:
-                for name, value in timeouts(self.settings).items():
-                    context.execute(f"SET {name} = '{value}'")
-            context.run_migrations()
-
-    def retried(self, attempt: Callable[[], None]) -> None:
-        """Call `attempt`, again and again while a step of it gives way to a lock: each time on a new connection.
-
-        Raises Stop when a step has been tried for MIGRATE_LOCK_RETRY_FOR seconds.
-        """
-        step, retries = None, Retries(0)
-        while True:
-            try:
-                return attempt()
-            except Exception as error:
-                if self.current is None or not gave_way(error):
-                    raise
-                title = f"step {self.current.revision.revision} ({self.current.revision.doc})"
-                if self._half_done:
-                    raise Stop(
-                        f"{title} could not get a lock; it is not tried again, for a part of it is committed "
-                        "(autocommit_block)",
-                        "see whether it can run again as it is; the forms of tangga/safe/forms.py can",
-                        TABLE_LOCK_NOT_OBTAINED,
-                    ) from error
-                if self.current is not step:
-                    step, retries = self.current, Retries(self.settings.migrate_lock_retry_for)
-                retries.pause(f"{title} was rolled back", self.blockers())
+        return left
 
     @contextmanager
     def watched(self, connection: Connection) -> Iterator[None]:
-        """Say who blocks the connection while the body waits for a lock."""
-        # In time for a short lock_timeout; a second try waits for the same session, so there it starts at once.
-        after = 0 if self._tried else min(0.5, self.settings.migrate_lock_timeout / 2)
-        self._tried, self.started = True, time.monotonic()
-        with Watch(self.settings, pid_of(connection), after, lambda: self.started) as self._watch:
+        """Bound what the connection waits for, and say who blocks it while it does."""
+        set_session(connection, timeouts(self.settings))
+        # In time for a short lock_timeout.
+        after = min(0.5, self.settings.lock_timeout / 2)
+        self.started = time.monotonic()
+        with Watch(connection.engine, pid_of(connection), after, lambda: self.started) as self._watch:
+            event.listen(connection, "commit", self._notice_commit)
             yield
+            event.remove(connection, "commit", self._notice_commit)
 
     def blockers(self, since: float | None = None) -> list[Blocker]:
         """Return whom the step waited for last, since it began or since then (monotonic); [] if nobody was seen."""
@@ -142,53 +117,81 @@ class Steps:
         finally:
             self._commits_are_repeatable = False
 
-    @contextmanager
-    def _noticing_commits(self, connection: Connection | None) -> Iterator[None]:
-        def commit(_: Connection) -> None:
-            if self._in_step and not self._commits_are_repeatable:
-                self._half_done = True
+    def _notice_commit(self, _: Connection) -> None:
+        if self._in_step and not self._commits_are_repeatable:
+            self._half_done = True
 
-        if connection is not None:
-            event.listen(connection, "commit", commit)
-        yield
-        if connection is not None:
-            event.remove(connection, "commit", commit)
-
-    def _guarded(self, step: MigrationStep) -> MigrationStep:
+    def _guarded(self, step: MigrationStep, ctx: MigrationContext) -> MigrationStep:
         if not isinstance(step, RevisionStep):
             return step
         original = step.migration_fn
-        own = {name: getattr(step.revision.module, name) for name in TIMEOUTS if hasattr(step.revision.module, name)}
-        usual = timeouts(self.settings)
-        offline_or_scratch = context.is_offline_mode() or "runs" in context.config.attributes
 
         @functools.wraps(original)  # Alembic logs its name
         def run(**arguments: Any) -> None:
-            self.current, self.started, self.in_force = step, time.monotonic(), usual | own
-            self.backfills, self._half_done = set(), False
-            if own:
-                self.reset_timeouts()
-            self._in_step = True
-            try:
-                if step.is_upgrade or offline_or_scratch:
-                    original(**arguments)
-                else:
-                    self._down(step, functools.partial(original, **arguments))
-            finally:
-                self._in_step = False
-            self.in_force = usual
-            if own:
-                self.reset_timeouts()
+            self.current = step
+            once = functools.partial(self._run_once, step, ctx, functools.partial(original, **arguments))
+            if ctx.as_sql or rehearsal():
+                once()
+            else:
+                self._retried(once, step, ctx)
 
         step.migration_fn = run
         return step
 
-    def _down(self, step: RevisionStep, original: Callable[[], None]) -> None:
-        """Run a downgrade; what it loses is saved first."""
-        from tangga.undo.down import down  # only now: an upgrade does not pay for it
+    def _run_once(self, step: RevisionStep, ctx: MigrationContext, original: Callable[[], None]) -> None:
+        module, usual = step.revision.module, timeouts(self.settings)
+        own = {name: getattr(module, name) for name in TIMEOUTS if hasattr(module, name)}
+        self.started, self.in_force = time.monotonic(), usual | own
+        self.backfills, self._half_done = set(), False
+        if own:
+            self.reset_timeouts()
+        self._in_step = True
+        try:
+            if step.is_upgrade or self._down is None:
+                original()
+            else:
+                self._down(ctx, step.revision, functools.partial(self._forgetful, original), self.settings.save_dir)
+        finally:
+            self._in_step = False
+        self.in_force = usual
+        if own:
+            self.reset_timeouts()
 
-        def run() -> None:
-            self.backfills = set()
-            original()
+    def _retried(self, once: Callable[[], None], step: RevisionStep, ctx: MigrationContext) -> None:
+        """Run a step, again and again while it gives way to a lock; Stop after MIGRATE_LOCK_RETRY_FOR s."""
+        title = f"step {step.revision.revision} ({step.revision.doc})"
+        retries = Retries(self.settings.lock_retry_for)
+        while True:
+            try:
+                return once()
+            except Exception as error:
+                if not gave_way(error):
+                    raise
+                if self._half_done:
+                    raise Stop(
+                        f"{title} could not get a lock; it is not tried again, for a part of it is committed "
+                        "(autocommit_block)",
+                        "see whether it can run again as it is; the forms of tangga.safe can",
+                        TABLE_LOCK_NOT_OBTAINED,
+                    ) from error
+                self._taken_back(ctx)
+                retries.pause(f"{title} was rolled back", self.blockers())
+                self._begun_anew(ctx)
 
-        down(context.get_context(), step.revision, run, self.settings.migrate_save_dir)
+    def _taken_back(self, ctx: MigrationContext) -> None:
+        assert ctx._transaction is not None
+        ctx._transaction.rollback()
+
+    def _begun_anew(self, ctx: MigrationContext) -> None:
+        """Begin the next try as the first one began: with the session's own settings, in a transaction."""
+        assert ctx.connection is not None
+        assert self._watch is not None
+        # A second try waits for the same session: it is looked for at once.
+        self._watch.after = 0
+        set_session(ctx.connection, timeouts(self.settings))
+        ctx._transaction = ctx.connection.begin()
+
+    def _forgetful(self, original: Callable[[], None]) -> None:
+        """Run a step that may have run before, and was taken back."""
+        self.backfills = set()
+        original()

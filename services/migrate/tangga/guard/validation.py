@@ -83,7 +83,7 @@ def _validate(ctx: MigrationContext, names: Collection[str]) -> None:
     for name in names:
         table, constraint = name.split(".")
         logger.info("validating %s; reads and writes go on", name)
-        retries = Retries(steps.settings.migrate_lock_retry_for)
+        retries = Retries(steps.settings.lock_retry_for)
         # The step stands, so only this is tried again.
         while not _validated(ctx, table, constraint):
             retries.pause(f"{name} could not be validated", steps.blockers())

@@ -1,30 +1,16 @@
-"""List the steps, newest first: applied or pending, when, how long it took, by which image version, and who.
+"""Where a database is, and how it came there: alembic_version and migration_log against the files of the steps."""
 
-What failed stands beneath its step. `--all` lists what was done instead, run by run, downgrades and stamps included.
-"""
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
 
-import argparse
-import json
-import sys
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
-
-from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, text
 
-from services.api.settings import MigrateSettings
-from tangga.revision import version_rows as rows_of_version
-from tangga.exits import ALEMBIC_REFUSES, Stop
-from tangga.runs import applied
+from tangga import connect
+from tangga.project import applied
+from tangga.settings import Settings
 
-HELP = "Show what was applied, when and by which version, and what is pending, newest first."
-
-_PER_PAGE = 20
-# Of the tries that failed, so many are shown beneath a step; --all shows every one.
-_FAILURES_SHOWN = 3
 _ENTRIES = text("""
 SELECT revision, direction, outcome, started_at, seconds, image_version, executed_by, error
 FROM migration_log ORDER BY id DESC
@@ -61,61 +47,9 @@ class Position(NamedTuple):
     entries: list[Entry]
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("--page", type=positive, default=1, help="which page (default: 1, the newest)")
-    parser.add_argument("--per-page", type=positive, default=_PER_PAGE, help=f"lines on a page (default: {_PER_PAGE})")
-    parser.add_argument("--all", action="store_true", help="every run, downgrades, stamps and failures included")
-    parser.add_argument("--json", action="store_true", help="for a program")
-
-
-def run(config: Config) -> None:
-    """Print one page; raises Stop if there is no such page, DBAPIError if there is no database."""
-    options, settings = config.cmd_opts, MigrateSettings.load()
-    assert options is not None
-    scripts = ScriptDirectory.from_config(config)
-    position = look(settings)
-    steps = list_steps(scripts, position)
-    lines: Sequence[Step | Entry] = position.entries if options.all else steps
-    pages = max(1, -(-len(lines) // options.per_page))
-    if options.page > pages:
-        raise Stop(f"there is no page {options.page}: the last one is {pages}", "make history", ALEMBIC_REFUSES)
-    shown = lines[(options.page - 1) * options.per_page : options.page * options.per_page]
-    heads = scripts.get_heads()
-    pending = sum(step.state == "pending" for step in steps)
-    if options.json:
-        head = {"database": settings.db_name, "current": position.current, "heads": heads, "pending": pending}
-        key = "runs" if options.all else "revisions"
-        report = {**head, "page": options.page, "pages": pages, key: [_plain(line) for line in shown]}
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
-        return
-    at = ", ".join(position.current) or "nothing yet (base)"
-    what_now = f"{pending} pending: make migrate" if pending else "nothing pending"
-    print_lines(
-        f"database {settings.db_name} on {settings.db_hostname}:{settings.db_port}"
-        f" | at {at} | head {', '.join(heads) or 'none'} | {what_now}"
-    )
-    unknown = unknown_revisions(scripts, position.current)
-    if unknown:
-        print_lines(f"This image is older than the database: it does not have {', '.join(unknown)}.")
-    if too_many := rows_of_version.surplus(scripts, position.current):
-        print_lines(f"{rows_of_version.what(too_many)}: {rows_of_version.remedy(too_many)}.")
-    print_lines("")
-    messages = {script.revision: title(script) for script in scripts.walk_revisions()}
-    print_lines(*(_entry_table(shown, messages) if options.all else _step_table(shown)))
-    if pages > 1:
-        command = "alembic log --all --page " if options.all else "make history page="
-        if options.per_page != _PER_PAGE:
-            command = f"alembic log{' --all' * options.all} --per-page {options.per_page} --page "
-        more = f": {command}{options.page + 1}" if options.page < pages else ""
-        print_lines("", f"page {options.page} of {pages}{more}")
-
-
-def look(settings: MigrateSettings) -> Position:
+def look(settings: Settings) -> Position:
     """Ask the database where it is; raises OperationalError if it cannot be reached."""
-    connect_args = {"application_name": "tangga-history", "connect_timeout": 5}
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args=connect_args)
-    with engine.connect() as connection:
+    with connect.engine(settings.url, "history").connect() as connection:
         return Position(applied(connection), entries(connection))
 
 
@@ -199,88 +133,6 @@ def title(script: Script) -> str:
     return " ".join(script.doc.split())
 
 
-def when(moment: datetime) -> str:
-    """Return a moment as people read it: in UTC, to the second."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration with the unit that suits it."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def print_lines(*lines: str) -> None:
-    """Print lines without trailing blanks."""
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in lines)
-
-
 def _moved(entry: Entry) -> bool:
     """Tell whether the entry says that the database came to the revision, or left it."""
     return entry.outcome == "done" and entry.direction in ("up", "down", "stamp")
-
-
-def _step_table(steps: Sequence[Any]) -> list[str]:
-    rows = [("revision", "message", "state", "applied (UTC)", "took", "image", "by")]
-    for step in steps:
-        if step.by:
-            took = "stamped" if step.by.direction == "stamp" else duration(step.by.seconds)
-            done = (when(step.by.started_at), took, step.by.image_version, step.by.executed_by)
-        else:
-            done = ("no record" if step.state in ("applied", "current") else "", "", "", "")
-        rows.append((step.revision, step.message, step.state, *done))
-    lines = aligned(rows)
-    for place, step in reversed([*enumerate(steps, start=1)]):
-        lines[place + 1 : place + 1] = _failures(step.failures)
-    if any(row[3] == "no record" for row in rows):
-        lines += ["", "no record: applied before migration_log existed, or passed by a stamp"]
-    return lines
-
-
-def _failures(failures: list[Entry]) -> list[str]:
-    lines = [
-        f"    failed {when(each.started_at)} going {each.direction} after {duration(each.seconds)}"
-        f" (image {each.image_version}, {each.executed_by}): {each.error}"
-        for each in failures[:_FAILURES_SHOWN]
-    ]
-    rest = len(failures) - _FAILURES_SHOWN
-    return [*lines, f"    and {rest} more: alembic log --all"] if rest > 0 else lines
-
-
-def _entry_table(shown: Sequence[Any], messages: dict[str, str]) -> list[str]:
-    rows = [("started (UTC)", "what", "outcome", "revision", "message", "took", "image", "by")]
-    for entry in shown:
-        message = messages.get(entry.revision, "(not in this image)")
-        took = "" if entry.direction == "stamp" else duration(entry.seconds)
-        what = (when(entry.started_at), entry.direction, entry.outcome, entry.revision, message)
-        rows.append((*what, took, entry.image_version, entry.executed_by))
-    lines = aligned(rows)
-    for place, entry in reversed([*enumerate(shown, start=1)]):
-        if entry.error:
-            lines.insert(place + 1, f"    {entry.error}")
-    return lines
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines, each column as wide as its widest value."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)) for row in rows]
-
-
-def _plain(line: Step | Entry) -> dict[str, Any]:
-    if isinstance(line, Entry):
-        return {**line._asdict(), "started_at": line.started_at.astimezone(UTC).isoformat()}
-    by, failures = line.by and _plain(line.by), [_plain(each) for each in line.failures]
-    return {"revision": line.revision, "message": line.message, "state": line.state, "by": by, "failures": failures}
-
-
-def positive(value: str) -> int:
-    """Return the number, at least 1; the function's name is in argparse's message."""
-    number = int(value)
-    if number < 1:
-        raise ValueError
-    return number

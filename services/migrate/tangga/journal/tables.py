@@ -4,13 +4,12 @@ migration_log       what was done (journal.py)
 migration_backfill  how far a backfill has come (backfill.py)
 """
 
-from typing import Any, Final
+from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-# No model describes them.
-TABLES: Final = ("migration_log", "migration_backfill")
+from tangga.catalogue.ours import TABLES
 
 _CREATE = text("""
 CREATE TABLE IF NOT EXISTS migration_log (
@@ -52,8 +51,8 @@ BEGIN
 END
 $$
 """)
-# The default privileges of services/postgres/roles.sql give the app every new table, these too. An app that could write
-# alembic_version could make the next upgrade skip a step. Reading stays: readiness compares it with the image.
+# Default privileges may give an application every new table, these too. An app that could write alembic_version could
+# make the next upgrade skip a step. Reading stays: readiness compares it with the image.
 _CLOSE = text("""
 DO $$
 DECLARE

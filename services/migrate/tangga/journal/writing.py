@@ -11,18 +11,17 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo, RevisionStep
 from alembic.script import Script
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
 from tangga.journal import tables as bookkeeping
-from tangga.guard.steps import Steps
+from tangga.settings import Settings
 
 logger = logging.getLogger("tangga.journal")
 
@@ -39,6 +38,14 @@ BREAKS: Final = "breaks_previous_release"
 _OF_A_STEP = re.compile("(INSERT INTO|UPDATE|DELETE FROM) alembic_version ")
 
 
+class Running(Protocol):
+    """The step that runs now, and since when (monotonic)."""
+
+    current: RevisionStep | None
+    started: float
+    settings: Settings
+
+
 def checksum(file: str | Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with open(file, "rb") as content:  # noqa: PTH123 - hundreds of steps in a row should not notice
@@ -46,7 +53,7 @@ def checksum(file: str | Path) -> str:
 
 
 @contextmanager
-def recorded(steps: Steps, connection: Connection) -> Iterator[None]:
+def recorded(steps: Running, connection: Connection) -> Iterator[None]:
     """Write a row for each step that runs on the connection in the body, in the step's transaction.
 
     It travels in one message with Alembic's own statement on alembic_version, the last of each step, and before it, so
@@ -65,6 +72,10 @@ def recorded(steps: Steps, connection: Connection) -> Iterator[None]:
         written = step
         bookkeeping.prepare(context.get_context())
         row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
+        if not hasattr(cursor, "mogrify"):  # psycopg (3) sends values apart, so one statement at a time
+            with cursor.connection.cursor() as other:
+                other.execute(_INSERT_COMPILED, row)
+            return statement, parameters
         insert = cursor.mogrify(_INSERT_COMPILED, row).decode().replace("%", "%%")
         return f"{insert};\n{statement}", parameters
 
@@ -75,7 +86,7 @@ def recorded(steps: Steps, connection: Connection) -> Iterator[None]:
         event.remove(connection, "before_cursor_execute", before)
 
 
-def record(steps: Steps) -> Any:
+def record(steps: Running) -> Any:
     """Return Alembic's on_version_apply hook that writes the rows that `recorded` does not: of stamps, and offline."""
 
     def hook(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: dict[str, Any]) -> None:
@@ -95,35 +106,34 @@ def _direction(step: MigrationInfo | RevisionStep) -> str:
     return "up" if step.is_upgrade else "down"
 
 
-def _row(steps: Steps, revision: Script, direction: str, seconds: float = 0.0) -> dict[str, Any]:
+def _row(steps: Running, revision: Script, direction: str, seconds: float = 0.0) -> dict[str, Any]:
     return {
         "revision": revision.revision,
         "direction": direction,
         "outcome": "done",
         "seconds": round(seconds, 3),
         "checksum": checksum(revision.path),
-        "version": steps.settings.tag,
+        "version": steps.settings.version,
         "error": None,
-        # An older release works on until a step says that it cannot (services/api/health/schema.py).
+        # An older release works on until a step says that it cannot.
         "breaking": bool(getattr(revision.module, BREAKS, "")),
     }
 
 
-def record_failure(steps: Steps, error: str) -> None:
-    """Write a row for the step that failed, if one did; on a connection of its own.
+def record_failure(steps: Running, connection: Connection, error: str) -> None:
+    """Write a row for the step that failed, if one did; on a connection beside the one on which it did.
 
     The table is there once a step has succeeded.
     """
     step = steps.current
     if step is None:
         return
-    engine = create_engine(steps.settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
     try:
-        with engine.begin() as connection:
-            if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
+        with connection.engine.begin() as beside:
+            if beside.scalar(text("SELECT to_regclass('migration_log')")) is None:
                 return
-            bookkeeping.complete(connection)
+            bookkeeping.complete(beside)
             row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
-            connection.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
+            beside.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
     except DBAPIError as problem:
         logger.warning("the failure could not be noted in migration_log: %s", str(problem.orig).strip())

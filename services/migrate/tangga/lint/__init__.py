@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tangga.runs import Runs
+from tangga.project import Project
 
 
 class Finding(NamedTuple):
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
     exception: str | None = None
 
 
-def findings(runs: Runs, revisions: Collection[str] | None = None) -> list[Finding]:
+def findings(project: Project, revisions: Collection[str] | None = None) -> list[Finding]:
     """Return what is wrong with the revisions (all, or those named), exceptions included, in the order of the steps.
 
     Needs no database. Raises nothing for a revision that cannot be rendered: that is a finding too.
@@ -29,4 +29,4 @@ def findings(runs: Runs, revisions: Collection[str] | None = None) -> list[Findi
     # It needs pglast and squawk, which the runtime image does not have.
     from tangga.lint.checks import findings as find
 
-    return find(runs, revisions)
+    return find(project, revisions)

@@ -8,12 +8,9 @@ import argparse
 import json
 import sys
 
-from alembic.config import Config
-
-from services.api.settings import MigrateSettings
 from tangga import lint
 from tangga.exits import FINDINGS
-from tangga.runs import Runs
+from tangga.project import Project
 
 HELP = "find steps that would hurt"
 
@@ -28,26 +25,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="show the exceptions too, with their reasons")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print the findings; ends the program with the code FINDINGS if there are any that no exception covers."""
     # They need pglast, which is not where the help page of all commands may be asked for.
     from tangga.lint import checks, database
 
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
-    runs = Runs(str(config.config_file_name))
-    wanted = {runs.scripts.get_revision(name).revision for name in options.revisions} or None
+    wanted = {project.scripts.get_revision(name).revision for name in options.revisions} or None
     if options.pending:
-        wanted = {script.revision for script in database.pending(runs, MigrateSettings.load())}
-    asked = database.findings(runs, MigrateSettings.load()) if options.database else None
-    found = checks.findings(runs, wanted, asked)
+        wanted = {script.revision for script in database.pending(project)}
+    asked = database.findings(project) if options.database else None
+    found = checks.findings(project, wanted, asked)
     if options.pending and not options.outage:
         # Only for the release that is about to be replaced is it more than a note.
         found = [one._replace(exception=None) if one.rule == "breaks-previous-release" else one for one in found]
     if options.json:
         sys.stdout.write(json.dumps([finding._asdict() for finding in found], indent=2) + "\n")
     else:
-        sys.stdout.write(report(found, len(runs.revisions() if wanted is None else wanted), verbose=options.verbose))
+        sys.stdout.write(report(found, len(project.revisions() if wanted is None else wanted), verbose=options.verbose))
         if asked is None:
             sys.stdout.write(
                 "The database was not asked (--database): edited files and invalid indexes are not seen.\n"

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from alembic.script import Script
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import text
 
-from services.api.settings import MigrateSettings
+from tangga import connect
 from tangga.drift.command import changed
 from tangga.lint import Finding
 from tangga.lint.checks import finding_about_file
-from tangga.runs import Runs, applied
+from tangga.project import Project, applied
 
 # An index that is being built right now is invalid too, and rightly so.
 _INVALID = text("""
@@ -22,28 +21,28 @@ _INVALID = text("""
 """)
 
 
-def pending(runs: Runs, settings: MigrateSettings) -> list[Script]:
+def pending(project: Project) -> list[Script]:
     """Return the steps that the database has not; raises OperationalError if it cannot be reached."""
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    with engine.connect() as connection:
-        return runs.pending(applied(connection))
+    with connect.engine(project.settings.url, "lint").connect() as connection:
+        return project.pending(applied(connection))
 
 
-def findings(runs: Runs, settings: MigrateSettings) -> list[Finding]:
+def findings(project: Project) -> list[Finding]:
     """Ask the live database, read-only; raises OperationalError if it cannot be reached."""
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    with engine.connect() as connection:
+    with connect.engine(project.settings.url, "lint").connect() as connection:
         connection.execute(text("SET TRANSACTION READ ONLY"))
-        edited = changed(runs, connection, applied(connection))
+        edited = changed(project, connection, applied(connection))
         invalid = connection.execute(_INVALID).all()
     found = [
-        finding_about_file(runs, script, "edited-after-applied", "the file is not what this database was migrated with")
+        finding_about_file(
+            project, script, "edited-after-applied", "the file is not what this database was migrated with"
+        )
         for script in edited
     ]
     for index in invalid:
-        script = _maker(runs.revisions(), index.name)
+        script = _maker(project.revisions(), index.name)
         why = f"{index.name} on {index.table} is invalid, its build was cut off: it serves no query, yet slows writes"
-        found.append(finding_about_file(runs, script, "invalid-index", why))
+        found.append(finding_about_file(project, script, "invalid-index", why))
     return found
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from alembic.script import Script
 
-from tangga import runs
+from tangga.project import Project
 
-_HELPERS = ("tangga/safe/forms.py", "tangga/safe/backfill.py")
+_HELPERS = ("tangga/safe/forms.py", "tangga/safe/batches.py")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Step:
     raises: bool = False
 
 
-def render(project: runs.Runs, scripts: Collection[Script]) -> list[Step]:
+def render(project: Project, scripts: Collection[Script]) -> list[Step]:
     """Return all steps of all revisions (`scripts`): up from base, then down again."""
     output = _Output()
     with _watched(scripts, "up", output) as up:

@@ -62,7 +62,7 @@ OWN: Final = {
     "truncate": "DELETE in batches, in a step of its own; say so in lint_ignore if the rows are really to go",
     "no-where": "safe.backfill goes through the table in batches; else say in WHERE which rows are meant",
     "data-with-schema": "a step of its own for the data; safe.backfill goes in batches and resumes after a kill",
-    "unasked-data": "safe.create_index or safe.add_unique, which leave nothing behind; make plan asks the data first",
+    "unasked-data": "safe.create_index or safe.add_unique, which leave nothing behind; {plan} asks the data first",
     "hidden-sql": "write the statement out, or look yourself and say in lint_ignore what it does",
     "sequence-narrower": "ALTER SEQUENCE ... AS bigint in the same step",
     "doubled-name": "wrap the name in op.f(): the naming convention is then not applied a second time",

@@ -18,10 +18,11 @@ from tangga.exits import STEP_FAILED, Stop
 from tangga.lint.rules import Place, Problem
 from tangga.lint.schema import column_of, is_free, name_of, type_of
 from tangga.lint.statements import Statement
+from tangga.remedies import say
 
-# What the stack runs (compose.yaml).
+# The release whose rules hold.
 _POSTGRESQL = "17"
-# Every step has them: migrations/steps.py.
+# Every step has them: guard/steps.py.
 _PREAMBLE = ["SET lock_timeout = '5s';", "SET statement_timeout = '900s';", "BEGIN;"]
 
 # The way down takes things away by its nature, and is no place for style: these hold there too.
@@ -136,9 +137,7 @@ def _run(folder: Path, count: int) -> list[dict[str, Any]]:
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
     except FileNotFoundError:
-        raise Stop(
-            "squawk is not installed here", "use the container that has it: make migration-lint", STEP_FAILED
-        ) from None
+        raise Stop("squawk is not installed here", say("no-squawk"), STEP_FAILED) from None
     # 0: nothing found; 1: something found.
     if finished.returncode not in (0, 1) or not finished.stdout.strip():
         reason = (finished.stderr or finished.stdout).strip().partition("\n")[0]

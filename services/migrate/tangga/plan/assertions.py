@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from tangga.plan.recording import OUR_TABLES
+from tangga.catalogue.ours import OURS
+from tangga.connect import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 
 HOLDS, VIOLATED, OPEN, UNANSWERED, NOT_ASKED = "holds", "violated", "open", "unanswered", "not asked"
 
@@ -102,7 +102,7 @@ class Schema:
         """Read what is committed."""
 
         def rows(statement: object) -> Iterator[tuple[int, ...]]:
-            yield from connection.execute(statement, {"ours": list(OUR_TABLES)})  # type: ignore[call-overload]
+            yield from connection.execute(statement, {"ours": list(OURS)})  # type: ignore[call-overload]
 
         return cls(
             {oid: Table(*names) for oid, *names in rows(_tables)},  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def ask(live: Connection, question: Question, changed: Collection[int], grown: C
     try:
         assertion.count, assertion.example = live.execute(text(sql.replace(":", "\\:"))).one()
     except DBAPIError as error:
-        slow = isinstance(error.orig, QueryCanceled | LockNotAvailable)
+        slow = sqlstate(error) in (QUERY_CANCELED, LOCK_NOT_AVAILABLE)
         assertion.outcome = UNANSWERED if slow else NOT_ASKED
         assertion.detail = str(error.orig).strip().partition("\n")[0]
         return assertion

@@ -16,23 +16,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alembic.config import Config
 from alembic.script import Script
-from psycopg2.errors import IntegrityError, LockNotAvailable
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
-from services.api.settings import ScratchSettings
-from tangga.plan import assertions
-from tangga import lint
-from tangga.scratch import rows
-from tangga.plan.assertions import Assertion, Question, Schema
+from tangga import connect, lint
+from tangga.catalogue.ours import OURS
+from tangga.connect import LOCK_NOT_AVAILABLE, diagnosis, is_of_integrity, sqlstate
 from tangga.exits import FINDINGS, STEP_FAILED, TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.failures import explain
-from tangga.plan.recording import OUR_TABLES, Recorder, Statement, first_word, strength
-from tangga.runs import Runs, applied
+from tangga.plan import assertions
+from tangga.plan.assertions import Assertion, Question, Schema
+from tangga.plan.recording import Recorder, Statement, first_word, strength
+from tangga.project import Project, applied
+from tangga.scratch import rows
 from tangga.scratch.server import Scratch
+from tangga.settings import Settings, bounds
 
 HELP = "Show what migrate would do: statements, locks, sizes, findings."
 
@@ -121,15 +120,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print the plan; raises Stop if a step fails, or the live rows do not meet what a step demands."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
-    assert config.config_file_name is not None
-    settings = ScratchSettings.load()
     # What a step prints is not part of the document.
     with redirect_stdout(sys.stderr):
-        plan = make(Runs(config.config_file_name), settings, options.to, seconds=options.seconds)
+        plan = make(project, options.to, seconds=options.seconds)
     if options.json:
         sys.stdout.write(json.dumps(as_document(plan), indent=2) + "\n")
     else:
@@ -157,37 +154,38 @@ def verdict(plan: Plan) -> None:
         )
 
 
-def make(runs: Runs, settings: ScratchSettings, to: str = "head", *, seconds: int = 60) -> Plan:
+def make(project: Project, to: str = "head", *, seconds: int = 60) -> Plan:
     """Try out on a scratch copy what is pending up to `to`, and ask the live database what has to be asked.
 
     A question may take `seconds`. Raises what Alembic raises for a revision that is unknown, and DBAPIError if a
     database cannot be reached; a step that fails is part of the plan.
     """
+    settings = project.settings
     with _read_only(settings, seconds).connect() as live:
         at = applied(live)
         # Just as `upgrade` computes it, refusals included.
-        pending = [step.revision for step in runs.scripts._upgrade_revs(to, at)]  # type: ignore[arg-type]
+        pending = [step.revision for step in project.scripts._upgrade_revs(to, at)]  # type: ignore[arg-type]
         try:
             sizes, filled = _tables(live) if pending else ({}, [])
         except DBAPIError as error:
-            if not isinstance(error.orig, LockNotAvailable):
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             raise Stop(
-                f"a table of database {settings.db_name} cannot even be read: {str(error.orig).strip()}",
+                f"a table of database {settings.database} cannot even be read: {str(error.orig).strip()}",
                 "wait for whoever holds it (ACCESS EXCLUSIVE, see pg_locks), then again",
                 TABLE_LOCK_NOT_OBTAINED,
             ) from error
-    attempt = _try_out(runs, settings, pending, filled)
+    attempt = _try_out(project, pending, filled)
     with _read_only(settings, seconds).connect() as live:
         for step, question, changed, grown in attempt.questions:
             step.assertions.append(assertions.ask(live, question, changed, grown))
-    for finding in lint.findings(runs, [script.revision for script in pending]) if pending else ():
+    for finding in lint.findings(project, [script.revision for script in pending]) if pending else ():
         for step in attempt.steps:
             if step.revision == finding.revision:
                 step.findings.append(finding._asdict())
     touched = {touch.table for step in attempt.steps for statement in step.statements for touch in statement.touches}
     return Plan(
-        database=f"{settings.db_name} at {settings.db_hostname}:{settings.db_port}",
+        database=f"{settings.database} at {settings.address}",
         applied=[*at],
         to=_heads(pending) or [*at],
         steps=attempt.steps,
@@ -236,26 +234,17 @@ def _heads(scripts: Sequence[Script]) -> list[str]:
     return [script.revision for script in scripts if script.revision not in below]
 
 
-def _read_only(settings: ScratchSettings, seconds: int) -> Engine:
+def _read_only(settings: Settings, seconds: int) -> Engine:
     options = {
         "default_transaction_read_only": "on",
         # A policy (FORCE ROW LEVEL SECURITY) would hide rows from the questions, not from the steps: rather no answer.
         "row_security": "off",
         "statement_timeout": f"{seconds}s",
-        "lock_timeout": f"{int(settings.migrate_lock_timeout * 1000)}ms",
+        **bounds({"lock_timeout": settings.lock_timeout}),
         "client_connection_check_interval": "1s",
     }
-    return create_engine(
-        settings.url,
-        poolclass=NullPool,
-        # No long transaction: it would keep VACUUM from cleaning up.
-        isolation_level="AUTOCOMMIT",
-        connect_args={
-            "application_name": "tangga-plan",
-            "connect_timeout": 5,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        },
-    )
+    # No long transaction: it would keep VACUUM from cleaning up.
+    return connect.engine(settings.url, "plan", autocommit=True, session=options)
 
 
 def _tables(live: Connection) -> tuple[dict[str, Size], list[str]]:
@@ -271,18 +260,18 @@ def _tables(live: Connection) -> tuple[dict[str, Size], list[str]]:
     return sizes, filled
 
 
-def _try_out(runs: Runs, settings: ScratchSettings, pending: Sequence[Script], filled: Collection[str]) -> _Attempt:
+def _try_out(project: Project, pending: Sequence[Script], filled: Collection[str]) -> _Attempt:
     """Run the pending steps on a scratch copy, with rows where the live database has some.
 
     Generated rows may fail what the live ones meet, or fail it for a reason of their own (a new unique index). Then the
     step is tried again without rows in that table, and the live rows decide, if they can be asked just that.
     """
     empty: dict[str, str] = {}
-    failed: list[tuple[IntegrityError, _Attempt]] = []
+    failed: list[tuple[BaseException, _Attempt]] = []
     while True:
-        attempt = _attempt(runs, settings, pending, filled, empty)
+        attempt = _attempt(project, pending, filled, empty)
         error = _broken_by_rows(attempt.failure)
-        table = error.diag.table_name if error else None
+        table = diagnosis(error).table_name if error else None
         if error is None or table is None or table in empty or table not in filled:
             break
         failed.append((error, attempt))
@@ -293,13 +282,11 @@ def _try_out(runs: Runs, settings: ScratchSettings, pending: Sequence[Script], f
     return attempt
 
 
-def _attempt(
-    runs: Runs, settings: ScratchSettings, pending: Sequence[Script], filled: Collection[str], empty: dict[str, str]
-) -> _Attempt:
+def _attempt(project: Project, pending: Sequence[Script], filled: Collection[str], empty: dict[str, str]) -> _Attempt:
     attempt = _Attempt([], [], None, dict(empty))
     if not pending:
         return attempt
-    with Scratch(settings).copy_of_live() as engine, _autocommit(engine) as observer:
+    with Scratch(project).copy_of_live() as engine, _autocommit(engine) as observer:
         recorder = Recorder(engine, observer)
         _fill(engine, [table for table in filled if table not in empty], attempt.without_rows)
         live = now = Schema.read(observer)
@@ -310,14 +297,14 @@ def _attempt(
                 before = now
                 with recorder.step() as statements:
                     try:
-                        runs.upgrade(connection, script.revision)
+                        project.upgrade(connection, script.revision)
                     except Exception as error:
                         attempt.failure = error
                 now = Schema.read(observer)
-                step = _step(script, statements, before.losses(now, live))
+                step = _step(project, script, statements, before.losses(now, live))
                 attempt.steps.append(step)
                 if attempt.failure:
-                    step.error = explain(attempt.failure, settings).what
+                    step.error = explain(attempt.failure, project).what
                     break
                 for statement in statements:
                     for touch in statement.touches:
@@ -332,7 +319,7 @@ def _attempt(
     return attempt
 
 
-def _step(script: Script, statements: list[Statement], gone: list[str]) -> Step:
+def _step(project: Project, script: Script, statements: list[Statement], gone: list[str]) -> Step:
     overwritten = []
     for statement in statements:
         for touch in statement.touches:
@@ -344,7 +331,7 @@ def _step(script: Script, statements: list[Statement], gone: list[str]) -> Step:
     return Step(
         revision=script.revision,
         message=script.doc,
-        file=f"migrations/versions/{Path(script.path).name}",
+        file=project.file_of(script),
         reversible=why is None,
         irreversible=why,
         destructive=bool(losses),
@@ -376,7 +363,7 @@ def _is_doc(line: ast.stmt) -> bool:
 def _fill(engine: Engine, tables: Collection[str], without_rows: dict[str, str]) -> None:
     """Generate rows; a table that takes none is noted."""
     with engine.begin() as connection:
-        left = {table: "" for table in tables if table not in OUR_TABLES}
+        left = {table: "" for table in tables if table not in OURS}
         while left:
             refused: dict[str, str] = {}
             # All at once, parents first; only if that is refused, table by table, as far as it goes.
@@ -393,24 +380,25 @@ def _fill(engine: Engine, tables: Collection[str], without_rows: dict[str, str])
             left = refused
 
 
-def _broken_by_rows(failure: BaseException | None) -> IntegrityError | None:
+def _broken_by_rows(failure: BaseException | None) -> BaseException | None:
     """Return the error if a step failed because rows do not meet a constraint."""
     while failure is not None:
-        if isinstance(failure, IntegrityError):
+        if is_of_integrity(failure):
             return failure
         failure = failure.__cause__ or failure.__context__
     return None
 
 
-def _decides(question: Question, error: IntegrityError, step: Step) -> bool:
+def _decides(question: Question, error: BaseException, step: Step) -> bool:
     """Tell whether the live rows can be asked just what the generated ones failed in this step."""
-    assertion, broken = question.assertion, error.diag.constraint_name
-    if question.sql is None or assertion.table != error.diag.table_name:
+    assertion, said = question.assertion, diagnosis(error)
+    broken = said.constraint_name
+    if question.sql is None or assertion.table != said.table_name:
         return False
     if assertion.demand != "not null":
-        return assertion.name == broken
+        return bool(assertion.name == broken)
     if broken is None:
-        return assertion.name == error.diag.column_name
+        return bool(assertion.name == said.column_name)
     # safe.set_not_null: a CHECK that says so, validated, and dropped again.
     says_so = re.compile(rf"{re.escape(broken)}\W.*\b{re.escape(assertion.name)}\W+IS NOT NULL", re.DOTALL)
     return any(says_so.search(statement.sql) for statement in step.statements)

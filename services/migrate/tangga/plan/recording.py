@@ -23,7 +23,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INER
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.ours import OURS
 
 # PostgreSQL's table lock modes, the weakest first (documentation, 13.3.1), and what others cannot do meanwhile.
 MODES: Final = {
@@ -50,8 +50,7 @@ _KINDS = {
 }
 _POLL_SECONDS = 0.005
 
-OUR_TABLES: Final = ("alembic_version", *bookkeeping.TABLES)
-_ours = re.compile(rf"\b({'|'.join(OUR_TABLES)})\b")
+_ours = re.compile(rf"\b({'|'.join(OURS)})\b")
 _no_step = re.compile(r"\s*(BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
 _first_word = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _reads = ("SELECT", "WITH", "VALUES", "TABLE")
@@ -268,7 +267,7 @@ class Recorder:
         touches = []
         for oid, modes in locks.items():
             relation = before.get(oid) or after.get(oid)
-            if relation is None or relation.name in OUR_TABLES or not self._matters(oid, relation, modes, locks):
+            if relation is None or relation.name in OURS or not self._matters(oid, relation, modes, locks):
                 continue
             touches.append(
                 Touch(

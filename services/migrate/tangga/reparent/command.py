@@ -6,20 +6,19 @@ Only the `down_revision` of the branch's first file is changed, and the "Revises
 import argparse
 import ast
 import importlib.util
-import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 from alembic.util import to_tuple
 
-from services.api.settings import MigrateSettings
-from tangga.guard.command import NotWritable
 from tangga.exits import ALEMBIC_REFUSES, SEVERAL_HEADS, Stop
+from tangga.guard.command import require_folder
 from tangga.journal.history import applied_below, look, title
+from tangga.project import Project
+from tangga.remedies import say
 
 HELP = "Put local, unapplied steps onto the other head."
 
@@ -41,7 +40,7 @@ class Branch:
             if step.is_merge_point:
                 raise Stop(
                     f"{step.revision} ({title(step)}) is a merge of two branches, and cannot be put elsewhere",
-                    'join the heads instead: make merge m="..."',
+                    f"join the heads instead: {say('merge')}",
                     ALEMBIC_REFUSES,
                 )
         return self.steps[-1]
@@ -66,16 +65,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--onto", help="the head to put it on, where there are more than two")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Change the file; raises Stop if that is not safe, DBAPIError if the database cannot be asked."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
-    scripts = ScriptDirectory.from_config(config)
+    scripts = project.scripts
     heads = scripts.get_heads()
     if len(heads) < 2:
         sys.stdout.write(f"one head, {', '.join(heads) or 'no step yet'}: nothing to do\n")
         return
-    applied = applied_below(scripts, look(MigrateSettings.load()).current)
+    applied = applied_below(scripts, look(project.settings).current)
     branches = [Branch(scripts, head) for head in heads]
     if options.revision == "head":
         branch = _unapplied(branches, applied)
@@ -85,8 +84,8 @@ def run(config: Config) -> None:
     if ran := [step for step in branch.steps if step.revision in applied]:
         raise Stop(
             f"already applied in this database: {', '.join(map(_named, ran))}",
-            f"take it back first (make downgrade to={branch.first().down_revision or 'base'}), "
-            'or join the heads: make merge m="..."',
+            f"take it back first ({say('downgrade-to', to=branch.first().down_revision or 'base')}), "
+            f"or join the heads: {say('merge')}",
             ALEMBIC_REFUSES,
         )
     first = branch.first()
@@ -94,17 +93,16 @@ def run(config: Config) -> None:
     if circle := {step.revision for step in branch.steps} & applied_below(scripts, [onto]):
         raise Stop(
             f"{onto} depends on {', '.join(sorted(circle))} (depends_on), so the branch cannot stand on it",
-            'join the heads instead: make merge m="..."',
+            f"join the heads instead: {say('merge')}",
             ALEMBIC_REFUSES,
         )
     file = Path(first.path)
-    if not os.access(file.parent, os.W_OK):
-        raise NotWritable("this container cannot write to migrations/versions")
+    require_folder(file.parent)
     source = file.read_bytes()
     changed = rewritten(source, first, onto)
     replace(file, source, changed)
     try:
-        left = ScriptDirectory.from_config(config).get_heads()
+        left = ScriptDirectory.from_config(project.config).get_heads()
         problem = None if len(left) == len(heads) - 1 else f"there are {len(left)} heads then"
     except Exception as error:  # a file of the author's own runs here: it may raise anything
         problem = f"{type(error).__name__}: {error}"
@@ -112,14 +110,16 @@ def run(config: Config) -> None:
         replace(file, changed, source)
         raise Stop(
             f"{first.revision} cannot stand on {onto}: {problem}",
-            "nothing was changed: look at make history, then run it again",
+            f"nothing was changed: look at {say('history')}, then run it again",
             ALEMBIC_REFUSES,
         )
     name = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     lines = [
         f"{_named(first)} stood on {first.down_revision or 'nothing'}, and stands on {onto} now",
         f"changed: {name}",
-        f"one head: {left[0]}; next: make migrate" if len(left) == 1 else f"still {len(left)} heads: {', '.join(left)}",
+        f"one head: {left[0]}; next: {say('migrate')}"
+        if len(left) == 1
+        else f"still {len(left)} heads: {', '.join(left)}",
     ]
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
@@ -194,13 +194,13 @@ def _unapplied(branches: list[Branch], applied: set[str]) -> Branch:
     if len(found) > 1:
         raise Stop(
             f"nothing of these branches has run in this database, so it is not known which is yours: {_choice(found)}",
-            f"name yours: make reparent r={found[0].head}, for example",
+            f"name yours: {say('reparent-of', revision=found[0].head)}, for example",
             SEVERAL_HEADS,
         )
     if found and _newest(found[0]) >= min(_oldest(branch) for branch in branches if branch is not found[0]):
         raise Stop(
             f"{_choice(found)} has not run here, but its files are newer than the others, as if they came with a pull",
-            "name a step of yours: make reparent r=...; if it has run here, take it back first",
+            f"name a step of yours: {say('reparent-of', revision='...')}; if it has run here, take it back first",
             SEVERAL_HEADS,
         )
     return found[0] if found else branches[0]
@@ -224,7 +224,7 @@ def _onto(scripts: ScriptDirectory, others: list[str], applied: set[str], wanted
     if len(candidates) != 1:
         raise Stop(
             f"there are {len(others)} other heads: {', '.join(others)}",
-            "say which: docker compose run --rm tools alembic reparent ... --onto ...",
+            f"say which: {say('reparent-onto')}",
             SEVERAL_HEADS,
         )
     return candidates[0]

@@ -14,8 +14,9 @@ from alembic.util import to_tuple
 
 from tangga.causes import one_line
 from tangga.exits import REVISION_FILES, UNKNOWN_REVISION, Stop
+from tangga.remedies import say
+from tangga.words import file_name, folder_name
 
-FOLDER = "migrations/versions"
 _TWICE = "is present more than once"
 _SHOWN = 6
 
@@ -26,15 +27,15 @@ def strict(*folders: str | Path) -> None:
     Alembic takes that one for an empty folder. Raises Stop.
     """
     warnings.filterwarnings("error", f"Revision .* {_TWICE}", UserWarning)
-    for folder in folders or (FOLDER,):
+    for folder in folders:
         try:
             any(Path(folder).iterdir())
         except FileNotFoundError:
             pass  # no step yet
         except OSError as error:
             raise Stop(
-                f"the folder {FOLDER} cannot be read: {error.strerror}",
-                "let everybody read it (chmod -R a+rX migrations), then build the image again: make up",
+                f"the folder {folder_name(folder)} cannot be read: {error.strerror}",
+                say("unreadable", folder=Path(folder).parent.name),
                 REVISION_FILES,
             ) from error
 
@@ -49,7 +50,7 @@ def explained(error: BaseException, load: Callable[[], ScriptDirectory]) -> Stop
         frames = [*_frames(each.__traceback__)]
         if file := next((file for name, file in frames if name == "_from_path"), None):
             return Stop(
-                f"{FOLDER}/{file} cannot be loaded: {one_line(each)}",
+                f"{file} cannot be loaded: {one_line(each)}",
                 f"mend that file{_form(each)}; nothing was run",
                 REVISION_FILES,
             )
@@ -63,7 +64,7 @@ def _frames(tb: TracebackType | None) -> Iterator[tuple[str, str]]:
     while tb is not None:
         code = tb.tb_frame.f_code
         if "alembic/script/" in code.co_filename:
-            yield code.co_name, Path(str(tb.tb_frame.f_locals.get("path", ""))).name
+            yield code.co_name, file_name(str(tb.tb_frame.f_locals.get("path", "")))
         tb = tb.tb_next
 
 
@@ -71,7 +72,7 @@ def _form(error: BaseException) -> str:
     """Add what such a file must say, where the error is not one of Python's own about it."""
     if isinstance(error, SyntaxError | ImportError | OSError | SystemExit):
         return ""
-    return ', or take it away; it needs revision = "..." and down_revision = "...", as make revision writes them'
+    return f', or take it away; it needs revision = "..." and down_revision = "...", as {say("revision")} writes them'
 
 
 def _twice(scripts: ScriptDirectory) -> Stop:
@@ -82,8 +83,8 @@ def _twice(scripts: ScriptDirectory) -> Stop:
     named = "; ".join(f"{revision} in {' and '.join(map(_named, found))}" for revision, found in twins.items())
     return Stop(
         f"a revision id is used twice: {named}",
-        "keep one of the files; what the other is to do goes into a step of its own (make revision), with its own id. "
-        "Nothing was run",
+        f"keep one of the files; what the other is to do goes into a step of its own ({say('revision')}), with its own "
+        "id. Nothing was run",
         REVISION_FILES,
     )
 
@@ -104,7 +105,8 @@ def _no_chain(error: BaseException, scripts: ScriptDirectory) -> Stop:
     about = about or [file for file, script in loaded.items() if re.search(rf"\b{re.escape(script.revision)}\b", text)]
     more = f" and {len(about) - _SHOWN} more" if len(about) > _SHOWN else ""
     return Stop(
-        f"the files in {FOLDER} make no chain: {text} ({', '.join(about[:_SHOWN]) or 'no file is named'}{more})",
+        f"the files in {folder_name(str(scripts.versions))} make no chain: {text} "
+        f"({', '.join(about[:_SHOWN]) or 'no file is named'}{more})",
         "correct the down_revision (a text, None or a tuple of texts) or the label in what is named; nothing was run",
         REVISION_FILES,
     )
@@ -115,4 +117,4 @@ def _below(script: Script) -> tuple[object, ...]:
 
 
 def _named(script: Script) -> str:
-    return f"{FOLDER}/{Path(script.path).name}"
+    return file_name(script.path)

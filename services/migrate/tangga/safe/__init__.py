@@ -1,6 +1,6 @@
 """Changes of a table that is in use, in forms that let reads and writes go on: see forms.py."""
 
-from tangga.safe.backfill import backfill
+from tangga.safe.batches import backfill
 from tangga.safe.forms import (
     add_check,
     add_column,

@@ -19,23 +19,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from psycopg2.errors import LockNotAvailable
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tangga.safe.backfill import backfill, escaped
+from tangga.connect import LOCK_NOT_AVAILABLE, sqlstate
 from tangga.guard.blockers import Retries
 from tangga.guard.steps import Steps
-
-__all__ = [
-    "add_check",
-    "add_column",
-    "add_foreign_key",
-    "add_unique",
-    "backfill",
-    "create_index",
-    "drop_index",
-    "set_not_null",
-]
+from tangga.safe.batches import escaped
 
 
 def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, keep_default: bool = False) -> None:
@@ -173,7 +162,7 @@ def _beside_others(what: str) -> Iterator[None]:
     """
     ctx = op.get_context()
     steps = Steps.of(ctx)
-    limit = max(steps.settings.migrate_lock_retry_for, steps.settings.migrate_lock_timeout)
+    limit = max(steps.settings.lock_retry_for, steps.settings.lock_timeout)
     with steps.repeatable(), ctx.autocommit_block():
         op.execute(f"SET lock_timeout = '{int(limit * 1000)}ms'")
         op.execute("SET statement_timeout = 0")
@@ -181,7 +170,7 @@ def _beside_others(what: str) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            if isinstance(error.orig, LockNotAvailable):
+            if sqlstate(error) == LOCK_NOT_AVAILABLE:
                 Retries(0, began).pause(f"{what} was not finished", steps.blockers(began))
             if not error.connection_invalidated:
                 steps.reset_timeouts()

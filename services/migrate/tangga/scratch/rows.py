@@ -12,9 +12,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.ours import OURS
+from tangga.catalogue.sql import literal, quoted
 
-_OURS = ("alembic_version", *bookkeeping.TABLES)
 _TABLES = text("""
     SELECT oid, relname AS name FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition AND relname <> ALL (:ours)
@@ -125,17 +125,8 @@ def generate(
     return inserted
 
 
-def quoted(name: str) -> str:
-    """Return a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _describe(connection: Connection) -> dict[int, _Table]:
-    names = {row.oid: row.name for row in connection.execute(_TABLES, {"ours": [*_OURS]})}
+    names = {row.oid: row.name for row in connection.execute(_TABLES, {"ours": [*OURS]})}
     only = {"tables": [*names]}
     tables = {oid: _Table(name, {}, [], False, [], {}) for oid, name in names.items()}
     for row in connection.execute(_REFERENCES, only):
@@ -305,7 +296,7 @@ def _way(connection: Connection, oid: int, modifier: int) -> _Way | None:
         inner = _way(connection, found.base, found.base_modifier)
         return inner and _Way(f"({inner.sql}){cast}", inner.size)
     if found.kind == "e":
-        labels = ", ".join(map(_literal, found.labels))
+        labels = ", ".join(map(literal, found.labels))
         return _Way(f"(ARRAY[{labels}])[1 + {{n}}]{cast}", len(found.labels)) if labels else None
     if found.category == "A" and found.element:
         inner = _way(connection, found.element, modifier)
@@ -417,7 +408,7 @@ def _within(connection: Connection, name: str, oid: int, modifier: int, way: _Wa
             return False
 
     guesses = [plain, *_guesses(inner.category, numbers)]
-    literals = [_literal(word.replace("''", "'")) for word in words]
+    literals = [literal(word.replace("''", "'")) for word in words]
     if inner.category == "N":
         literals += [str(number + shift) for number in numbers for shift in (-1, 0, 1)]
     good = [literal for literal in literals if passes(_Way(literal, 1))]

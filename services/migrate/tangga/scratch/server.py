@@ -1,8 +1,8 @@
-"""Databases to try steps out on: on a throwaway server (`scratch` in compose.yaml), never on the live one.
+"""Databases to try steps out on: on a throwaway server, never on the live one.
 
 pg_dump and psql are run by that server (COPY ... PROGRAM, which its superuser may): so they are of the server's own
-version, and no image needs a client. The passwords of the live database are in the server's environment or secrets (it
-gets the same as `db`), so they are in no statement and in no process list.
+version, and no image needs a client. The passwords of the live database are in the server's environment or secrets, so
+they are in no statement and in no process list (ScratchSettings.credentials).
 """
 
 import os
@@ -13,45 +13,33 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
 
-from services.api.settings import ScratchSettings
-from tangga import causes
+from tangga import causes, connect
+from tangga.catalogue.sql import quoted
 from tangga.exits import SCRATCH_FAILED, Stop
-from tangga.runs import applied
+from tangga.project import Project, applied
 
 # Begins the line after which a program that failed says why; no dump has such a line.
 _FAILED = "\x03failed: "
 
-# As the superuser, who alone may lock every table (pg_dump does), if the live server lets one in; else as the owner.
 _LIVE = """
-secret() {{ cat "/run/secrets/$1" 2>/dev/null || printf %s "$2"; }}
 export PGCONNECT_TIMEOUT=5 PGHOST={host} PGPORT={port} PGDATABASE={database} {tls}
-export PGUSER="$POSTGRES_USER" PGPASSWORD
-PGPASSWORD=$(secret postgres_password "${{LIVE_SUPERUSER_PASS:-}}")
-[ -n "$PGPASSWORD" ] && psql -Xwqc '' >/dev/null 2>&1 ||
-  {{ PGUSER={owner} PGPASSWORD=$(secret db_owner_pass "${{DB_OWNER_PASS:-}}"); }}
+export PGUSER PGPASSWORD
+{credentials}
 pg_dump --no-password --schema-only --no-subscriptions --lock-wait-timeout=10s"""
 
 
 class Scratch:
     """The throwaway server."""
 
-    def __init__(self, settings: ScratchSettings) -> None:
-        self._settings = settings
+    def __init__(self, project: Project) -> None:
+        self._settings, self._scratch = project.settings, project.scratch
         self._roles_made = False
-        superuser = URL.create(
-            "postgresql+psycopg2",
-            username=settings.scratch_username,
-            password=settings.scratch_pass.get_secret_value(),
-            host=settings.scratch_hostname,
-            port=settings.scratch_port,
-        )
         # One connection, kept: a log-in takes as long as half a dump.
         self._server = create_engine(
-            superuser, isolation_level="AUTOCOMMIT",
+            self._scratch.url.set(database="postgres"), isolation_level="AUTOCOMMIT",
             connect_args={"application_name": "tangga-scratch", "connect_timeout": 5},
         )  # fmt: skip
 
@@ -63,14 +51,13 @@ class Scratch:
         """
         self._make_roles()
         name = f"scratch_{os.getpid()}_{uuid4().hex[:12]}"
-        owner, template = _quoted(self._settings.db_username), _quoted(self._settings.scratch_name)
+        owner, template = quoted(self._settings.url.username or ""), quoted(self._scratch.url.database or "")
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
         try:
             self._execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-            url = self._settings.url.set(
-                host=self._settings.scratch_hostname, port=self._settings.scratch_port, database=name, query={}
-            )
-            yield create_engine(url, poolclass=NullPool, connect_args={"application_name": "tangga-scratch"})
+            at = self._scratch.url
+            url = self._settings.url.set(host=at.host, port=at.port, database=name, query={})
+            yield connect.engine(url, "scratch")
         finally:
             self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -79,23 +66,22 @@ class Scratch:
         """The same, with the live database's schema and revision, and no rows."""
         with self.database() as engine:
             command = f"({self._pg_dump_live()}) | psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --username "
-            command += f"{shlex.quote(self._settings.scratch_username)} --dbname {engine.url.database} >/dev/null"
+            command += f"{shlex.quote(self._scratch.url.username or '')} --dbname {engine.url.database} >/dev/null"
             self._program(f"set -o pipefail; {command}", "the live schema could not be copied to the scratch server")
-            live = create_engine(self._settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-            with live.connect() as source, engine.begin() as copy:
+            with connect.engine(self._settings.url, "scratch").connect() as source, engine.begin() as copy:
                 for revision in applied(source):
                     copy.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
             yield engine
 
     def dump(self, engine: Engine) -> list[str]:
         """Return pg_dump's schema of a scratch database, as lines."""
-        user, database = shlex.quote(self._settings.scratch_username), engine.url.database
+        user, database = shlex.quote(self._scratch.url.username or ""), engine.url.database
         command = f"pg_dump --schema-only --username {user} --dbname {database}"
         return self._program(command, "the schema of a scratch database could not be read")
 
     def dump_rows(self, engine: Engine, without: Iterable[str] = ()) -> list[str]:
         """Return pg_dump's INSERT statements of a scratch database, as lines, without some tables."""
-        user, database = shlex.quote(self._settings.scratch_username), engine.url.database
+        user, database = shlex.quote(self._scratch.url.username or ""), engine.url.database
         excluded = " ".join(f"--exclude-table={shlex.quote(name)}" for name in without)
         command = f"pg_dump --data-only --column-inserts {excluded} --username {user} --dbname {database}"
         return self._program(command, "the rows of a scratch database could not be read")
@@ -110,17 +96,19 @@ class Scratch:
         return lines
 
     def _pg_dump_live(self) -> str:
-        at = self._settings
-        tls = " ".join(f"PG{name.upper()}={shlex.quote(value)}" for name, value in at.tls.items())
-        host, database, owner = (shlex.quote(value) for value in (at.db_hostname, at.db_name, at.db_username))
-        return _LIVE.format(host=host, port=at.db_port, database=database, owner=owner, tls=tls)
+        at = self._settings.url
+        # What the URL says besides is of TLS: sslmode, sslrootcert.
+        tls = " ".join(f"PG{name.upper()}={shlex.quote(str(value))}" for name, value in at.query.items())
+        host, database, owner = (shlex.quote(value or "") for value in (at.host, at.database, at.username))
+        credentials = self._scratch.credentials.format(owner=owner)
+        return _LIVE.format(host=host, port=at.port or 5432, database=database, tls=tls, credentials=credentials)
 
     def _make_roles(self) -> None:
         """Make the live server's roles, without a log-in and without members: objects and steps name them."""
         if self._roles_made:
             return
         self._roles_made = True
-        live = create_engine(self._settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+        live = connect.engine(self._settings.url, "scratch")
         names = text("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1")
         try:
             with live.connect() as source:
@@ -130,7 +118,7 @@ class Scratch:
         with self._server.connect() as server:
             missing = sorted({*wanted} - {*server.scalars(names)})
         for name in missing:
-            self._execute(f"CREATE ROLE {_quoted(name)} NOLOGIN")
+            self._execute(f"CREATE ROLE {quoted(name)} NOLOGIN")
         if missing:
             sys.stderr.write(f"note: made on the scratch server, without a log-in: {', '.join(missing)}\n")
 
@@ -162,7 +150,3 @@ class Scratch:
             do = causes.remedy(cause) or "mend what it names; nothing was changed in the live database"
             raise Stop(f"{otherwise}: {cause}", do, SCRATCH_FAILED)
         return lines
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

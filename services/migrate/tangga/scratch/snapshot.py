@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, text
 
-from tangga.catalogue import dump as schema
-from tangga.scratch.rows import quoted
+from tangga.catalogue.ours import OURS
+from tangga.catalogue.sql import quoted
 
 # ruff: noqa: S608 - names are quoted, and come from the catalogue
 
@@ -104,7 +104,7 @@ class Snapshot:
 
 def _describe(connection: Connection) -> dict[str, dict[str, tuple[str, bool]]]:
     tables: dict[str, dict[str, tuple[str, bool]]] = {}
-    for row in connection.execute(_COLUMNS, {"ours": [*schema.OURS]}):
+    for row in connection.execute(_COLUMNS, {"ours": [*OURS]}):
         tables.setdefault(row.table, {})[row.name] = (row.type, row.key)
     return tables
 

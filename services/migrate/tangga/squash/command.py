@@ -16,22 +16,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pglast
-from alembic.config import Config
 from alembic.script import Script
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.pool import NullPool
 
-from services.api.settings import ScratchSettings
-from tangga.journal import writing as journal
-from tangga import lint
+from tangga import connect, lint
 from tangga.catalogue import dump as schema
+from tangga.catalogue.ours import OURS
+from tangga.catalogue.sql import quoted
 from tangga.causes import one_line
 from tangga.drift.command import position
 from tangga.exits import ALEMBIC_REFUSES, BEHIND, Stop
-from tangga.scratch.rows import quoted
-from tangga.runs import Runs
+from tangga.journal import writing as journal
+from tangga.project import Project
+from tangga.remedies import say
 from tangga.scratch.server import Scratch
+from tangga.words import file_name, folder_name
 
 HELP = "fold the first steps into one baseline, proven equal; databases past it are left untouched"
 
@@ -55,19 +55,17 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("to", help="the last step to be folded; its revision stays")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Fold, prove, write; raises Stop if it must not or cannot be done, and has changed nothing then."""
-    assert config.cmd_opts is not None
-    runs, settings = Runs(str(config.config_file_name)), ScratchSettings.load()
-    folded = fold(runs, config.cmd_opts.to)
-    live = create_engine(settings.url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    with live.connect() as connection:
-        _require_past(runs, connection, folded[-1])
-    versions = Path(str(runs.scripts.versions))
+    assert project.config.cmd_opts is not None
+    folded = fold(project, project.config.cmd_opts.to)
+    with connect.engine(project.settings.url, "squash").connect() as connection:
+        _require_past(project, connection, folded[-1])
+    versions = Path(str(project.scripts.versions))
     if not os.access(versions, os.W_OK):
-        raise Stop("this container cannot write to migrations/versions", "make squash to=...", ALEMBIC_REFUSES)
+        raise Stop(f"{folder_name(versions)} cannot be written to here", say("squash"), ALEMBIC_REFUSES)
     baseline = versions / _file_name(folded[-1])
-    source = prove(runs, Scratch(settings), folded, baseline.name)
+    source = prove(project, Scratch(project), folded, baseline.name)
     new = baseline.with_suffix(".new")
     new.write_text(source)
     for step in folded:
@@ -75,54 +73,54 @@ def run(config: Config) -> None:
     new.rename(baseline)
     sys.stdout.write(
         f"proven: the same schema at {folded[-1].revision} and at head, the same rows, nothing left after going down\n"
-        f"folded: {len(folded)} steps into migrations/versions/{baseline.name}\n"
+        f"folded: {len(folded)} steps into {file_name(baseline)}\n"
         f"A database below {folded[-1].revision} needs a release that still has the old files, up to there, first.\n"
         "Look at it (git diff), then commit.\n"
     )
 
 
-def fold(runs: Runs, to: str) -> list[Script]:
+def fold(project: Project, to: str) -> list[Script]:
     """Return the steps from the first up to `to`; raises Stop if they are not one straight line of at least two."""
-    target = runs.scripts.get_revision(to)
+    target = project.scripts.get_revision(to)
     if target is None:
-        raise Stop("base is no step", "make history lists the steps", ALEMBIC_REFUSES)
-    folded = [*runs.scripts.iterate_revisions(target.revision, "base")][::-1]
+        raise Stop("base is no step", f"{say('history')} lists the steps", ALEMBIC_REFUSES)
+    folded = [*project.scripts.iterate_revisions(target.revision, "base")][::-1]
     for below, step in zip([None, *folded], folded, strict=False):
         straight = step.down_revision == (below.revision if below else None) and not step.dependencies
         if not straight or (below and below.nextrev != {step.revision}):
             raise Stop(
                 f"the steps up to {target.revision} are not one straight line: see {step.revision} ({step.doc})",
-                "squash up to a step below the fork, or above the merge once no branch ends there: make graph",
+                f"squash up to a step below the fork, or above the merge once no branch ends there: {say('graph')}",
                 ALEMBIC_REFUSES,
             )
     if len(folded) < 2:
-        raise Stop(f"{target.revision} is the first step: there is nothing to fold", "make history", ALEMBIC_REFUSES)
+        raise Stop(f"{target.revision} is the first step: there is nothing to fold", say("history"), ALEMBIC_REFUSES)
     return folded
 
 
-def prove(runs: Runs, scratch: Scratch, folded: list[Script], name: str) -> str:
+def prove(project: Project, scratch: Scratch, folded: list[Script], name: str) -> str:
     """Return the baseline's source, proven to do what the folded steps do; raises Stop with the first difference."""
     to = folded[-1].revision
     with scratch.database() as old:
         pristine = scratch.dump(old)
         with old.connect() as connection:
-            runs.upgrade(connection, to)
+            project.upgrade(connection, to)
         dump, rows = scratch.dump(old), _rows_of(scratch, old)
         statements = [*_statements(dump, pristine, old.url.username or ""), *rows]
         statements += _grants(scratch, statements, schema.objects(dump))
-        with _copy(runs, folded) as (folder, copy):
+        with _copy(project, folded) as (folder, copy):
             drops = [*_drops(dump, pristine)]
             file = folder / name
             file.write_text(_source(folded, statements, drops, []))
-            baseline = Runs(str(copy))
+            baseline = Project.from_file(copy)
             rules = sorted({finding.rule for finding in lint.findings(baseline, {to}) if finding.exception is None})
             source = _source(folded, statements, drops, rules)
             file.write_text(source)
-            _compare(runs, Runs(str(copy)), scratch, old, to, rows)
+            _compare(project, Project.from_file(copy), scratch, old, to, rows)
     return source
 
 
-def _compare(runs: Runs, baseline: Runs, scratch: Scratch, old: Engine, to: str, rows: list[str]) -> None:
+def _compare(project: Project, baseline: Project, scratch: Scratch, old: Engine, to: str, rows: list[str]) -> None:
     with scratch.database() as new, old.connect() as connection, new.connect() as other:
         pristine = schema.objects(scratch.dump(new))
         try:
@@ -130,7 +128,7 @@ def _compare(runs: Runs, baseline: Runs, scratch: Scratch, old: Engine, to: str,
             _require_equal("at the baseline", schema.objects(scratch.dump(old)), schema.objects(scratch.dump(new)))
             if _rows_of(scratch, new) != rows:
                 _differs("at the baseline", "rows")
-            runs.upgrade(connection, "heads")
+            project.upgrade(connection, "heads")
             baseline.upgrade(other, "heads")
             _require_equal("at head", schema.objects(scratch.dump(old)), schema.objects(scratch.dump(new)))
             # The steps above may be irreversible; the baseline itself must not leave anything behind.
@@ -157,13 +155,13 @@ def _differs(when: str, what: str) -> None:
     )
 
 
-def _require_past(runs: Runs, connection: Connection, to: Script) -> None:
-    at = position(runs, connection)
-    above = {step.revision for step in runs.scripts.iterate_revisions(at, "base")} if at else {to.revision}
+def _require_past(project: Project, connection: Connection, to: Script) -> None:
+    at = position(project, connection)
+    above = {step.revision for step in project.scripts.iterate_revisions(at, "base")} if at else {to.revision}
     if to.revision not in above:
         raise Stop(
             f"the database is at {', '.join(at)}, below {to.revision}: it still needs the steps that would be folded",
-            "make migrate first, here and on every other database",
+            f"{say('migrate')} first, here and on every other database",
             BEHIND,
         )
 
@@ -203,7 +201,7 @@ def _grants(scratch: Scratch, statements: list[str], wanted: dict[str, str]) -> 
 
 def _rows_of(scratch: Scratch, engine: Engine) -> list[str]:
     """Return the rows that the steps inserted into an empty database, and where their sequences stand."""
-    lines = scratch.dump_rows(engine, without=schema.OURS)
+    lines = scratch.dump_rows(engine, without=OURS)
     statements = pglast.split("\n".join(line for line in lines if not line.startswith("\\")))
     inserts = [statement for statement in statements if statement.startswith("INSERT INTO ")]
     # A sequence that was never asked is where a new one is.
@@ -238,12 +236,14 @@ def _full(schema_name: str, name: str) -> str:
 
 
 @contextmanager
-def _copy(runs: Runs, folded: list[Script]) -> Iterator[tuple[Path, Path]]:
+def _copy(project: Project, folded: list[Script]) -> Iterator[tuple[Path, Path]]:
     """Copy the project's migrations without the folded steps; yield the folder of the steps and the configuration."""
     with tempfile.TemporaryDirectory() as folder:
-        configuration = Path(str(runs.config.config_file_name))
-        shutil.copy(configuration, folder)
-        migrations = Path(str(runs.scripts.dir))
+        configuration = Path(str(project.config.config_file_name))
+        for file in (configuration, project.folder / "pyproject.toml"):
+            if file.exists():
+                shutil.copy(file, folder)
+        migrations = Path(str(project.scripts.dir))
         shutil.copytree(migrations, Path(folder) / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
         versions = Path(folder) / "migrations" / "versions"
         for step in folded:

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from alembic.runtime.migration import MigrationContext
-from psycopg2 import OperationalError
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tangga.connect import ACTIVE_TRANSACTION, INVALID_TERMINATION, sqlstate
 
 _ENDS_TRANSACTION = re.compile(r"\s*(commit|end|abort|begin|start\s+transaction|rollback)\b(?!.*\bto\b)", re.I | re.S)
 _BUILDS = re.compile(r"\s*(create\s+(unique\s+)?index|reindex\b.*)\s+concurrently\b|\s*vacuum\b", re.I | re.S)
@@ -21,8 +22,7 @@ _CONCURRENTLY = re.compile(
 _PROVES = re.compile(
     r"\s*alter\s+table\b.*\b(validate\s+constraint\b|set\s+not\s+null\s*;?\s*$|using\s+index\b)", re.I | re.S
 )
-# active_sql_transaction, invalid_transaction_termination
-_ONLY_OUTSIDE = ("25001", "2D000")
+_ONLY_OUTSIDE = (ACTIVE_TRANSACTION, INVALID_TERMINATION)
 
 
 class EndsTransaction(Exception):
@@ -54,10 +54,10 @@ class Attempt:
 
     def explains(self, error: Exception) -> bool:
         """Tell whether the step failed because it was run in a transaction, and may well succeed outside."""
-        if isinstance(error, DBAPIError) and isinstance(error.orig, OperationalError):
+        if isinstance(error, OperationalError):
             # A time-out, a deadlock, a lost connection: it says nothing about the step.
             return False
-        only_outside = isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) in _ONLY_OUTSIDE
+        only_outside = isinstance(error, DBAPIError) and sqlstate(error) in _ONLY_OUTSIDE
         return not self.complete or only_outside or isinstance(error, EndsTransaction)
 
     @contextmanager

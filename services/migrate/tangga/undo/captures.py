@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from tangga.catalogue.sql import execute, one, row
 from tangga.undo.changes import Table
 from tangga.undo.saving import Item
-from tangga.undo.sql import execute, one, row
 
 TRIGGER_FUNCTION = """
 CREATE FUNCTION pg_temp.undo_capture() RETURNS trigger LANGUAGE plpgsql AS $undo$

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.ours import OURS
 
 # The counters are those of the current transaction, rolled-back savepoints included: only a difference says something.
 _TABLES = text("""
@@ -93,7 +93,7 @@ class Change:
 
 def tables(connection: Connection) -> dict[int, Table]:
     """Return the tables with rows of their own (the migrators' are not among them), by oid."""
-    found = connection.execute(_TABLES, {"ours": ["alembic_version", *bookkeeping.TABLES]}).all()
+    found = connection.execute(_TABLES, {"ours": [*OURS]}).all()
     columns: dict[int, dict[int, Column]] = {row.oid: {} for row in found}
     for row in connection.execute(_COLUMNS, {"tables": [*columns]}):
         columns[row.attrelid][row.attnum] = Column(row.name, row.type, (row.atttypid, row.atttypmod))

@@ -15,13 +15,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 from sqlalchemy import Connection, text
 
-from tangga.journal import tables as bookkeeping
+from tangga.catalogue.sql import execute, one
 from tangga.exits import STEP_FAILED, Stop
+from tangga.journal import tables as bookkeeping
 from tangga.undo.attempt import Attempt
 from tangga.undo.captures import TRIGGER_FUNCTION, Capture
 from tangga.undo.changes import Change, Table, changes, tables
 from tangga.undo.saving import KINDS, NOTATION, Folder, Item, Save
-from tangga.undo.sql import execute, one
 
 logger = logging.getLogger("tangga.undo")
 

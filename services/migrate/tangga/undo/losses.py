@@ -5,22 +5,22 @@ import json
 import sys
 from dataclasses import dataclass, field
 
-from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from services.api.settings import MigrateSettings
-from tangga.guard import log
+from tangga import connect
 from tangga.exits import WOULD_LOSE_DATA
+from tangga.guard import log
+from tangga.guard.blockers import Retries, gave_way
 from tangga.guard.lock import migration_lock
-from tangga.revision.version_rows import refuse_surplus
 from tangga.guard.steps import TIMEOUTS, Steps, timeouts
+from tangga.project import Project
 from tangga.undo.down import Unforeseen, down
 from tangga.undo.saving import KINDS, Item
+from tangga.version_rows import refuse_surplus
 
 HELP = "say what steps down would lose, without running them"
 
@@ -41,50 +41,57 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for a program")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print what would be lost; ends the program with WOULD_LOSE_DATA if it is anything."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
     log.to_stderr()
-    found = preview(config, MigrateSettings.load(), options.revision)
+    found = preview(project, options.revision)
     (_print_json if options.json else _print)(found)
     if any(step.items or step.unforeseen for step in found):
         sys.exit(WOULD_LOSE_DATA)
 
 
-def preview(config: Config, settings: MigrateSettings, target: str) -> list[Losing]:
+def preview(project: Project, target: str) -> list[Losing]:
     """Return what each step down to `target` would lose, the first to run first; nothing in the database changes.
 
     The steps run for real, in one transaction that is rolled back, so their locks are held for as long as that takes.
     """
-    connect_args = {"application_name": "tangga-losses", "connect_timeout": 5}
-    session = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args={**connect_args, "options": session})
-    script, steps = ScriptDirectory.from_config(config), Steps(settings)
+    steps, retries = Steps(project.settings), Retries(project.settings.lock_retry_for)
+    engine = connect.engine(project.settings.url, "losses")
+    with (
+        migration_lock(engine, project.settings, wanted=True),
+        EnvironmentContext(project.config, project.scripts) as environment,
+    ):
+        while True:
+            try:
+                with engine.connect() as trying, steps.watched(trying):
+                    environment.configure(connection=trying, steps=steps)
+                    return _tried(project, steps, environment.get_context(), target)
+            except DBAPIError as error:
+                if steps.current is None or not gave_way(error):
+                    raise
+                step = steps.current.revision
+                retries.pause(f"step {step.revision} ({step.doc}) was rolled back", steps.blockers())
+
+
+def _tried(project: Project, steps: Steps, ctx: MigrationContext, target: str) -> list[Losing]:
     found: list[Losing] = []
-
-    def attempt() -> None:
-        found.clear()
-        with engine.connect() as connection, steps.watched(connection):
-            environment.configure(connection=connection, steps=steps)
-            ctx = environment.get_context()
-            current = ctx.get_current_heads()
-            refuse_surplus(script, current)
-            left = [*script._downgrade_revs(target, current)]  # type: ignore[arg-type]
-            with Operations.context(ctx):
-                for step in left:
-                    assert isinstance(step, RevisionStep)
-                    if found and found[-1].unforeseen:
-                        # It starts from a state that nobody knows.
-                        why = "the step above it cannot be foreseen"
-                        found.append(Losing(step.revision.revision, step.revision.doc, unforeseen=why))
-                    else:
-                        found.append(_losing(steps, ctx, step, last=step is left[-1]))
-            connection.rollback()
-        steps.current = None
-
-    with migration_lock(settings, connect_args, wanted=True), EnvironmentContext(config, script) as environment:
-        steps.retried(attempt)
+    current = ctx.get_current_heads()
+    refuse_surplus(project.scripts, current)
+    left = [*project.scripts._downgrade_revs(target, current)]  # type: ignore[arg-type]
+    with Operations.context(ctx):
+        for step in left:
+            assert isinstance(step, RevisionStep)
+            if found and found[-1].unforeseen:
+                # It starts from a state that nobody knows.
+                why = "the step above it cannot be foreseen"
+                found.append(Losing(step.revision.revision, step.revision.doc, unforeseen=why))
+            else:
+                found.append(_losing(steps, ctx, step, last=step is left[-1]))
+    assert ctx.connection is not None
+    ctx.connection.rollback()
+    steps.current = None
     return found
 
 

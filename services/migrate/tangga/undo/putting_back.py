@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
+from tangga.catalogue.sql import execute, one
 from tangga.exits import BEHIND, STEP_FAILED, Stop
 from tangga.undo.saving import NOTATION, Item, Kept
-from tangga.undo.sql import execute, one
 
 _ROWS = ("dropped-table", "deleted-rows", "whole-table")
 _FOREIGN_KEYS = text("""

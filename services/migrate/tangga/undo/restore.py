@@ -1,24 +1,23 @@
 """Put back what steps down had saved, once their upgrade has run again."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, text
 
-from services.api.settings import MigrateSettings
-from tangga.guard import log
+from tangga import connect
 from tangga.exits import ALEMBIC_REFUSES, BEHIND, STEP_FAILED, Stop
+from tangga.guard import log
 from tangga.guard.lock import migration_lock
-from tangga.runs import applied
 from tangga.guard.steps import timeouts
+from tangga.project import Project, applied
+from tangga.remedies import say
 from tangga.undo.putting_back import Outcome, put_back
 from tangga.undo.saving import KINDS, Damaged, Kept, saves
+from tangga.words import aligned, print_lines
 
 HELP = "put back what steps down had saved"
 
@@ -38,25 +37,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="say what is there, and put nothing back")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Put back one save, or all that belong to revisions that are applied now; or list what is there."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
     log.to_stderr()
-    settings = MigrateSettings.load()
-    connect_args = {"application_name": "tangga-restore", "connect_timeout": 5}
-    session = " ".join(f"-c {name}={value}" for name, value in timeouts(settings).items())
-    engine = create_engine(settings.url, poolclass=NullPool, connect_args={**connect_args, "options": session})
+    settings = project.settings
+    engine = connect.engine(settings.url, "restore", session=timeouts(settings))
     try:
-        kept = saves(settings.migrate_save_dir)
-        with migration_lock(settings, connect_args, wanted=not options.list), engine.begin() as connection:
-            shelf = Shelf(kept, connection, ScriptDirectory.from_config(config))
+        kept = saves(settings.save_dir)
+        with (
+            migration_lock(engine, settings, wanted=not options.list),
+            engine.begin() as connection,
+        ):
+            shelf = Shelf(kept, connection, project.scripts)
             if options.list:
-                _print(shelf.listed() or [f"{settings.migrate_save_dir} holds no save"])
+                print_lines(*shelf.listed() or [f"{settings.save_dir} holds no save"])
                 return
             chosen = shelf.newest() if options.save == "newest" else [shelf.named(options.save)]
             if not chosen:
-                _print(shelf.why_nothing(settings.migrate_save_dir))
+                print_lines(*shelf.why_nothing(settings.save_dir))
                 return
             for each in chosen:
                 each.verify()
@@ -65,7 +65,7 @@ def run(config: Config) -> None:
         raise Stop(str(error), "bring back a good copy of that folder, if there is one", STEP_FAILED) from error
     for each in chosen:
         each.note_restored()
-    _print(_table(outcomes))
+    print_lines(*_table(outcomes))
 
 
 class Shelf:
@@ -94,7 +94,7 @@ class Shelf:
         if found.save.revision not in self._applied:
             raise Stop(
                 f"{name} is of step {found.save.revision} ({found.save.message}), which is not applied now",
-                "make migrate first",
+                f"{say('migrate')} first",
                 BEHIND,
             )
         return found
@@ -106,7 +106,7 @@ class Shelf:
             raise Stop(
                 f"nothing can be put back: step {waiting[-1].save.revision} ({waiting[-1].save.message}), "
                 "of which the newest save is, is not applied now",
-                "make migrate first",
+                f"{say('migrate')} first",
                 BEHIND,
             )
         restored = [each for each in self._kept if each.restored]
@@ -146,12 +146,4 @@ def _table(outcomes: list[Outcome]) -> list[str]:
         (str(each.item), KINDS[each.item.kind], f"{each.item.rows:,}", f"{each.restored:,}", "; ".join(each.notes))
         for each in outcomes
     ]
-    widths = [max(len(row[n]) for row in rows) for n in range(4)]
-    return [
-        f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}  {row[4]}".rstrip()
-        for row in rows
-    ]
-
-
-def _print(lines: list[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
+    return aligned(rows, right=(2, 3))

@@ -21,11 +21,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from psycopg2.errors import QueryCanceled
-from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import Connection
 
+from tangga.connect import QUERY_CANCELED, copy_in, copy_out, sqlstate
 from tangga.exits import STEP_FAILED, Stop
+from tangga.remedies import say
 
 MANIFEST = "manifest.json"
 RESTORED = "restored"
@@ -99,11 +99,8 @@ class Folder:
             path = self._partial / item.file
             with path.open("xb") as raw:
                 # The fastest level: writers of the table wait meanwhile.
-                with (
-                    gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as file,
-                    _cursor(connection) as cursor,
-                ):
-                    cursor.copy_expert(f"COPY ({select}) TO STDOUT", file, _BLOCK)
+                with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, mtime=0) as file:
+                    copy_out(connection, select, file)
                 raw.flush()
                 os.fsync(raw.fileno())
                 # Read back from the disk, not from memory.
@@ -142,19 +139,20 @@ class Folder:
     def _reported(self) -> Iterator[None]:
         try:
             yield
-        except QueryCanceled as error:
-            raise Stop(
-                f"step {self.save.revision} ({self.save.message}) would lose data, and saving it took longer than "
-                "MIGRATE_STATEMENT_TIMEOUT; the step was not run",
-                "raise MIGRATE_STATEMENT_TIMEOUT; writers of the table wait meanwhile",
-                STEP_FAILED,
-            ) from error
         except OSError as error:
             raise Stop(
                 f"step {self.save.revision} ({self.save.message}) would lose data, and saving it in "
                 f"{self.path.parent} failed: {error.strerror or error}; the step was not run",
-                "make room there, or see that the folder exists and can be written to (MIGRATE_SAVE_DIR; in the "
-                "container `migrate` it is the volume saved-data)",
+                f"make room there, or see that the folder exists and can be written to ({say('save-dir')})",
+                STEP_FAILED,
+            ) from error
+        except Exception as error:
+            if sqlstate(error) != QUERY_CANCELED:
+                raise
+            raise Stop(
+                f"step {self.save.revision} ({self.save.message}) would lose data, and saving it took longer than "
+                "MIGRATE_STATEMENT_TIMEOUT; the step was not run",
+                "raise MIGRATE_STATEMENT_TIMEOUT; writers of the table wait meanwhile",
                 STEP_FAILED,
             ) from error
 
@@ -191,8 +189,8 @@ class Kept:
 
     def load(self, connection: Connection, item: Item, into: str) -> None:
         """Copy the rows into a table that has the item's columns."""
-        with gzip.open(self.path / item.file) as file, _cursor(connection) as cursor:
-            cursor.copy_expert(f"COPY {into} ({', '.join(item.columns)}) FROM STDIN", file, _BLOCK)
+        with gzip.open(self.path / item.file) as file:
+            copy_in(connection, f"{into} ({', '.join(item.columns)})", file)
 
 
 def saves(directory: Path) -> list[Kept]:
@@ -206,14 +204,6 @@ def saves(directory: Path) -> list[Kept]:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Damaged(f"{manifest} is damaged: {error}") from error
     return found
-
-
-@contextmanager
-def _cursor(connection: Connection) -> Iterator[Cursor]:
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    with driver.cursor() as cursor:
-        yield cursor
 
 
 def _sha256(path: Path) -> str:

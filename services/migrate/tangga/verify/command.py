@@ -16,23 +16,22 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import pglast
-from alembic.config import Config
 from alembic.script import Script
 from sqlalchemy import Connection, Engine
 
-from services.api.settings import ScratchSettings
-from tangga.drift import models as comparison
 from tangga.catalogue import dump as schema
 from tangga.causes import one_line
+from tangga.drift import models as comparison
 from tangga.exits import FINDINGS, Stop
+from tangga.project import Project
+from tangga.remedies import say
 from tangga.scratch.rows import RowsRefused, generate
-from tangga.runs import Runs
 from tangga.scratch.server import Scratch
 from tangga.scratch.snapshot import Snapshot
+from tangga.words import file_name
 
 HELP = "go up, down and up again through every step, with rows, on a scratch database"
 
@@ -72,11 +71,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
-def run(config: Config) -> None:
+def run(project: Project) -> None:
     """Print how long each step took and one line per fault; raises Stop (FINDINGS) if there is any."""
-    options = config.cmd_opts
+    options = project.config.cmd_opts
     assert options is not None
-    report = verify(Runs(str(config.config_file_name)), ScratchSettings.load(), options.rows, options.start)
+    report = verify(project, options.rows, options.start)
     if options.json:
         page = report._asdict() | {
             "timings": [timing._asdict() for timing in report.timings],
@@ -89,20 +88,20 @@ def run(config: Config) -> None:
         count = len(report.findings)
         raise Stop(
             f"verify: {count} {'fault' if count == 1 else 'faults'}",
-            "mend the step; what it means to change it declares as changes_data, what cannot be undone as irreversible "
-            "(docs/proof.md)",
+            "mend the step; what it means to change it declares as changes_data, what cannot be undone as irreversible"
+            + say("more-on-proof"),
             FINDINGS,
         )
 
 
-def verify(runs: Runs, settings: ScratchSettings, rows: int = 100, start: str | None = None) -> Report:
+def verify(project: Project, rows: int = 100, start: str | None = None) -> Report:
     """Prove every step from `start` (default: all); see the module."""
     began = time.monotonic()
-    walk = _Walk(runs, Scratch(settings), rows)
-    steps = runs.revisions()
+    walk = _Walk(project, Scratch(project), rows)
+    steps = project.revisions()
     first = 0
     if start:
-        revision = runs.scripts.get_revision(start)
+        revision = project.scripts.get_revision(start)
         assert revision is not None
         first = [step.revision for step in steps].index(revision.revision)
     walk.run(steps, first)
@@ -146,13 +145,13 @@ class _UpFailedError(Exception):
 class _Walk:
     """The way through all steps on one scratch database, next to one that is built by the printed SQL."""
 
-    def __init__(self, runs: Runs, scratch: Scratch, rows: int) -> None:
+    def __init__(self, project: Project, scratch: Scratch, rows: int) -> None:
         self.timings: list[Timing] = []
         self.findings: list[Finding] = []
         self.notes: list[str] = []
         self.unseen = False
         self.in_steps = 0.0
-        self._runs = runs
+        self._project = project
         self._scratch = scratch
         self._rows = rows
 
@@ -173,7 +172,9 @@ class _Walk:
                     databases.close()
                     place = databases.enter_context(self._database(steps[: number + 1]))
             self._compare_with_printed(steps, first, self._objects(place), schemas)
-            compared, note = comparison.compare(place.connection, lambda: self._scratch.dump(place.engine))
+            compared, note = comparison.compare(
+                place.connection, lambda: self._scratch.dump(place.engine), self._project.metadata
+            )
             self.unseen = note is not None
             self.notes += [note] if note else []
             for line in compared:
@@ -230,7 +231,7 @@ class _Walk:
     def _timed(self, place: _Place, to: str, *, down: bool = False) -> float:
         start = time.monotonic()
         try:
-            (self._runs.downgrade if down else self._runs.upgrade)(place.connection, to)
+            (self._project.downgrade if down else self._project.upgrade)(place.connection, to)
             return time.monotonic() - start
         finally:
             # After a failure there is a transaction to be ended.
@@ -273,7 +274,7 @@ class _Walk:
         A step that cannot be printed is noted, and run as usual.
         """
         try:
-            printed = self._runs.sql(_below(step), step.revision)
+            printed = self._project.sql(_below(step), step.revision)
         except Exception as error:
             note = f"{step.revision} cannot be printed as SQL: {one_line(error)}"
             if note not in self.notes:
@@ -323,8 +324,7 @@ class _Walk:
         if step is None:
             self.findings.append(Finding("", "", text))
         else:
-            path = Path(step.path)
-            self.findings.append(Finding(step.revision, f"{path.parent.parent.name}/versions/{path.name}", text))
+            self.findings.append(Finding(step.revision, file_name(step.path), text))
 
 
 def _below(step: Script) -> str:

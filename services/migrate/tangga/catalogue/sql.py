@@ -5,6 +5,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def execute(connection: Connection, statement: str) -> int:
     """Run a statement as it is and return the number of rows that it touched."""
     return connection.exec_driver_sql(statement.replace("%", "%%")).rowcount

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from alembic.script import ScriptDirectory
 
 from tangga.exits import DRIFT, Stop
+from tangga.remedies import say
 
 
 class Surplus(NamedTuple):
@@ -46,4 +47,4 @@ def remedy(found: list[Surplus]) -> str:
     """Return the statement that takes them out."""
     names = ", ".join(f"'{name}'" for name in dict.fromkeys(row.revision for row in found))
     statement = f"DELETE FROM alembic_version WHERE version_num IN ({names})"  # noqa: S608 - to be read
-    return f"make psql, and there: {statement}; that runs no step"
+    return f"{say('as-owner')}: {statement}; that runs no step"

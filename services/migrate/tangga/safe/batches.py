@@ -20,9 +20,9 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from tangga.journal import tables as bookkeeping
 from tangga.guard.blockers import Retries, described, gave_way, sessions
 from tangga.guard.steps import Steps
+from tangga.journal import tables as bookkeeping
 
 logger = logging.getLogger("tangga.backfill")
 
@@ -205,7 +205,7 @@ class _Backfill:
         """A row that a transaction still open has written, below the last key, would be passed by: wait for its end."""
         began = reported = time.monotonic()
         left = open_now = self._writers()
-        limit = self.steps.settings.migrate_lock_retry_for
+        limit = self.steps.settings.lock_retry_for
         while left := left & open_now:
             time.sleep(0.05)
             now = time.monotonic()
@@ -267,7 +267,7 @@ class _Backfill:
         except DBAPIError as error:
             if not gave_way(error):
                 raise
-            self.retries = self.retries or Retries(self.steps.settings.migrate_lock_retry_for)
+            self.retries = self.retries or Retries(self.steps.settings.lock_retry_for)
             self.retries.pause(f"a batch of {rows:,} rows was rolled back", self.steps.blockers(began))
             return None
         self.retries = None
