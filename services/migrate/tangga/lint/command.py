@@ -5,11 +5,13 @@ lint_ignore = {"rule": "reason"}.
 """
 
 import argparse
-import json
 import sys
+from collections.abc import Collection
 
 from tangga import lint
 from tangga.exits import FINDINGS
+from tangga.lint import report
+from tangga.lint.finding import Finding
 from tangga.project import Project
 
 HELP = "find steps that would hurt"
@@ -27,51 +29,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(project: Project) -> None:
     """Print the findings; ends the program with the code FINDINGS if there are any that no exception covers."""
-    # They need pglast, which is not where the help page of all commands may be asked for.
-    from tangga.lint import checks, database
-
     options = project.config.cmd_opts
     assert options is not None
-    wanted = {project.scripts.get_revision(name).revision for name in options.revisions} or None
-    if options.pending:
-        wanted = {script.revision for script in database.pending(project)}
-    asked = database.findings(project) if options.database else None
-    found = checks.findings(project, wanted, asked)
-    if options.pending and not options.outage:
-        # Only for the release that is about to be replaced is it more than a note.
-        found = [one._replace(exception=None) if one.rule == "breaks-previous-release" else one for one in found]
+    wanted = _wanted(project, options)
+    found = _findings(project, options, wanted)
     if options.json:
-        sys.stdout.write(json.dumps([finding._asdict() for finding in found], indent=2) + "\n")
+        sys.stdout.write(report.as_json(found))
     else:
-        sys.stdout.write(report(found, len(project.revisions() if wanted is None else wanted), verbose=options.verbose))
-        if asked is None:
-            sys.stdout.write(
-                "The database was not asked (--database): edited files and invalid indexes are not seen.\n"
-            )
+        revisions = project.revisions() if wanted is None else wanted
+        sys.stdout.write(report.as_text(found, len(revisions), verbose=options.verbose))
+        sys.stdout.write("" if options.database else report.NOT_ASKED)
     if any(finding.exception is None for finding in found):
         raise SystemExit(FINDINGS)
 
 
-def report(found: list[lint.Finding], revisions: int, *, verbose: bool = False) -> str:
-    """Return the findings as text for a person, with a summary in the last line."""
-    open_, excused = (
-        [one for one in found if one.exception is None],
-        [one for one in found if one.exception is not None],
-    )
-    lines = []
-    for finding in found if verbose else open_:
-        direction = f" ({finding.direction})" if finding.direction else ""
-        lines.append(f"{finding.file}:{finding.line}  {finding.rule}{direction}")
-        lines.append(f"    why: {finding.why}")
-        if finding.exception is None:
-            lines.append(f"     do: {finding.remedy}")
-        else:
-            lines.append(f" except: {finding.exception}")
-        lines.append("")
-    summary = f"{revisions} {_s('revision', revisions)}: {len(open_)} {_s('finding', len(open_))}"
-    lines.append(f"{summary}, {len(excused)} {_s('exception', len(excused))} with a reason")
-    return "\n".join(lines) + "\n"
+def _wanted(project: Project, options: argparse.Namespace) -> Collection[str] | None:
+    """Return the revisions that are asked for; None for all."""
+    if not options.pending:
+        return {project.scripts.get_revision(name).revision for name in options.revisions} or None
+    with lint.needing_the_parser():
+        from tangga.lint import database
+
+    return {script.revision for script in database.pending(project)}
 
 
-def _s(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
+def _findings(project: Project, options: argparse.Namespace, wanted: Collection[str] | None) -> list[Finding]:
+    with lint.needing_the_parser():
+        from tangga.lint import checks, database
+
+    found = checks.findings(project, wanted, database.findings(project) if options.database else None)
+    if options.pending and not options.outage:
+        # Only for the release that is about to be replaced is it more than a note.
+        found = [one._replace(exception=None) if one.rule == "breaks-previous-release" else one for one in found]
+    return found

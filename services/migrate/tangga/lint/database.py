@@ -7,8 +7,9 @@ from sqlalchemy import text
 
 from tangga import connect
 from tangga.drift.command import changed
-from tangga.lint import Finding
-from tangga.lint.checks import finding_about_file
+from tangga.lint.finding import Finding, about_file
+from tangga.lint.rules.files import EDITED
+from tangga.lint.rules.indexes import INVALID_INDEX
 from tangga.project import Project, applied
 
 # An index that is being built right now is invalid too, and rightly so.
@@ -33,16 +34,10 @@ def findings(project: Project) -> list[Finding]:
         connection.execute(text("SET TRANSACTION READ ONLY"))
         edited = changed(project, connection, applied(connection))
         invalid = connection.execute(_INVALID).all()
-    found = [
-        finding_about_file(
-            project, script, "edited-after-applied", "the file is not what this database was migrated with"
-        )
-        for script in edited
-    ]
+    found = [about_file(project, script, EDITED.problem()) for script in edited]
     for index in invalid:
-        script = _maker(project.revisions(), index.name)
-        why = f"{index.name} on {index.table} is invalid, its build was cut off: it serves no query, yet slows writes"
-        found.append(finding_about_file(project, script, "invalid-index", why))
+        problem = INVALID_INDEX.problem(index=index.name, table=index.table)
+        found.append(about_file(project, _maker(project.revisions(), index.name), problem))
     return found
 
 

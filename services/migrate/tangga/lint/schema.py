@@ -4,28 +4,15 @@ Only what the rules ask for: types, NOT NULL, defaults, constraints. Values are 
 kept by copying a dictionary.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from pglast import ast, parse_sql
 from pglast.enums import AlterTableType, ConstrType, NullTestType, ObjectType
 
-SERIALS = {
-    "smallserial": "int2",
-    "serial2": "int2",
-    "serial": "int4",
-    "serial4": "int4",
-    "bigserial": "int8",
-    "serial8": "int8",
-}
-
-
-@dataclass(frozen=True)
-class Type:
-    """A type as PostgreSQL names it inside (int4, varchar), with what stands in brackets after it."""
-
-    name: str
-    modifiers: tuple[int, ...] = ()
+from tangga.lint.trees import name_of
+from tangga.lint.types import SERIALS, Type, type_of
 
 
 @dataclass(frozen=True)
@@ -71,20 +58,16 @@ class Table:
 Schema = dict[str, Table]
 
 
-def name_of(relation: Any) -> str:
-    """Return a table's name, with its schema unless that is public."""
-    schema = relation.schemaname
-    return f"{schema}.{relation.relname}" if schema and schema != "public" else str(relation.relname)
+def apply(schema: Schema, tree: ast.Node | None) -> None:
+    """Change `schema` as the statement would."""
+    if change := _CHANGES.get(type(tree)):
+        change(schema, tree)
 
 
-def type_of(name: Any) -> Type:
-    """Return a type from its tree."""
-    modifiers = tuple(
-        int(part.val.ival or 0)
-        for part in name.typmods or ()
-        if isinstance(part, ast.A_Const) and isinstance(part.val, ast.Integer)
-    )
-    return Type(name.names[-1].sval + "[]" * len(name.arrayBounds or ()), modifiers)
+def apply_text(schema: Schema, sql: str) -> None:
+    """Change `schema` as the statements of a text would; raises pglast.Error if it cannot be parsed."""
+    for raw in parse_sql(sql):
+        apply(schema, raw.stmt)
 
 
 def column_of(definition: Any) -> Column:
@@ -113,38 +96,77 @@ def constraint_of(node: Any) -> Constraint:
     return Constraint(node.contype, not node.skip_validation, proves)
 
 
-def apply(schema: Schema, tree: ast.Node | None) -> None:
-    """Change `schema` as the statement would."""
-    match tree:
-        case ast.CreateStmt(relation=relation, tableElts=elements):
-            schema[name_of(relation)] = _created(elements or ())
-        case ast.AlterTableStmt(relation=relation, cmds=commands):
-            table = schema.get(name_of(relation), Table())
-            for command in commands or ():
-                table = _altered(table, command)
-            schema[name_of(relation)] = table
-        case ast.DropStmt(removeType=ObjectType.OBJECT_TABLE, objects=objects):
-            for parts in objects or ():
-                names = [part.sval for part in parts]
-                schema.pop(".".join(names if names[0] != "public" else names[1:]), None)
-        case ast.RenameStmt(renameType=ObjectType.OBJECT_TABLE, relation=relation, newname=str(new)):
-            if (table_ := schema.pop(name_of(relation), None)) is not None:
-                schema[new] = table_
-        case ast.RenameStmt(renameType=ObjectType.OBJECT_COLUMN, relation=relation, subname=str(old), newname=str(new)):
-            table = schema.get(name_of(relation), Table())
-            if column := table.columns.get(old):
-                schema[name_of(relation)] = table.with_column(old, None).with_column(new, column)
-        case ast.AlterSeqStmt(sequence=sequence, options=options):
-            _retype_sequence(schema, name_of(sequence), options or ())
+# Statements ----------------------------------------------------------------------------------------------------------
 
 
-def _created(elements: Any) -> Table:
+def _create(schema: Schema, tree: Any) -> None:
     table = Table()
-    for element in elements:
+    for element in tree.tableElts or ():
         if isinstance(element, ast.ColumnDef):
             table = table.with_column(str(element.colname), column_of(element))
         elif isinstance(element, ast.Constraint):
             table = _constrained(table, element)
+    schema[name_of(tree.relation)] = table
+
+
+def _alter(schema: Schema, tree: Any) -> None:
+    table = schema.get(name_of(tree.relation), Table())
+    for command in tree.cmds or ():
+        table = _altered(table, command)
+    schema[name_of(tree.relation)] = table
+
+
+def _drop(schema: Schema, tree: Any) -> None:
+    if tree.removeType == ObjectType.OBJECT_TABLE:
+        for parts in tree.objects or ():
+            names = [part.sval for part in parts]
+            schema.pop(".".join(names if names[0] != "public" else names[1:]), None)
+
+
+def _rename(schema: Schema, tree: Any) -> None:
+    if tree.renameType == ObjectType.OBJECT_TABLE:
+        if (table := schema.pop(name_of(tree.relation), None)) is not None:
+            schema[tree.newname] = table
+    elif tree.renameType == ObjectType.OBJECT_COLUMN:
+        table = schema.get(name_of(tree.relation), Table())
+        if column := table.columns.get(tree.subname):
+            schema[name_of(tree.relation)] = table.with_column(tree.subname, None).with_column(tree.newname, column)
+
+
+def _alter_sequence(schema: Schema, tree: Any) -> None:
+    """ALTER SEQUENCE ... AS type: the sequence of a serial column is named after table and column."""
+    types = [type_of(option.arg).name for option in tree.options or () if option.defname == "as"]
+    for table, name, column in _serial_columns(schema) if types else ():
+        if name_of(tree.sequence) == f"{table}_{name}_seq":
+            schema[table] = schema[table].with_column(name, replace(column, sequence=types[0]))
+            return
+
+
+def _serial_columns(schema: Schema) -> Iterator[tuple[str, str, Column]]:
+    for title, table in schema.items():
+        for name, column in table.columns.items():
+            if column.sequence:
+                yield title, name, column
+
+
+_CHANGES: Final[dict[type[ast.Node | None], Callable[[Schema, Any], None]]] = {
+    ast.CreateStmt: _create,
+    ast.AlterTableStmt: _alter,
+    ast.DropStmt: _drop,
+    ast.RenameStmt: _rename,
+    ast.AlterSeqStmt: _alter_sequence,
+}
+
+
+# The commands of ALTER TABLE -----------------------------------------------------------------------------------------
+
+
+def _altered(table: Table, command: Any) -> Table:
+    if change := _OF_THE_TABLE.get(command.subtype):
+        return change(table, command)
+    column = table.columns.get(command.name)
+    if column and (alter := _OF_A_COLUMN.get(command.subtype)):
+        return table.with_column(command.name, alter(column, command))
     return table
 
 
@@ -156,83 +178,22 @@ def _constrained(table: Table, node: Any) -> Table:
     return table.with_constraint(node.conname, constraint_of(node)) if node.conname else table
 
 
-def _altered(table: Table, command: Any) -> Table:
-    name, kind, definition = command.name, command.subtype, command.def_
-    column = table.columns.get(name)
-    if kind == AlterTableType.AT_AddColumn:
-        return table.with_column(definition.colname, column_of(definition))
-    if kind == AlterTableType.AT_AddConstraint:
-        return _constrained(table, definition)
-    if kind == AlterTableType.AT_DropConstraint:
-        return table.with_constraint(name, None)
-    if kind == AlterTableType.AT_ValidateConstraint and name in table.constraints:
-        return table.with_constraint(name, replace(table.constraints[name], valid=True))
-    if kind == AlterTableType.AT_DropColumn:
-        return table.with_column(name, None)
-    if column is None:
-        return table
-    changes = {
-        AlterTableType.AT_AlterColumnType: lambda: replace(column, type=type_of(definition.typeName)),
-        AlterTableType.AT_SetNotNull: lambda: replace(column, not_null=True),
-        AlterTableType.AT_DropNotNull: lambda: replace(column, not_null=False),
-        AlterTableType.AT_ColumnDefault: lambda: replace(column, filled=definition is not None),
-        AlterTableType.AT_AddIdentity: lambda: replace(column, filled=True),
-    }
-    return table.with_column(name, changes[kind]()) if kind in changes else table
+def _validated(table: Table, command: Any) -> Table:
+    constraint = table.constraints.get(command.name)
+    return table.with_constraint(command.name, replace(constraint, valid=True)) if constraint else table
 
 
-def _retype_sequence(schema: Schema, sequence: str, options: Any) -> None:
-    """ALTER SEQUENCE ... AS type: the sequence of a serial column is named after table and column."""
-    for option in options:
-        if option.defname == "as":
-            for table_name, table in schema.items():
-                for name, column in table.columns.items():
-                    if column.sequence and sequence == f"{table_name}_{name}_seq":
-                        schema[table_name] = table.with_column(name, replace(column, sequence=type_of(option.arg).name))
-                        return
-
-
-# Wider, and every value stays what it is; but the table is rewritten.
-_LOSSLESS = {
-    "int2": {"int4", "int8", "numeric"},
-    "int4": {"int8", "numeric"},
-    "int8": {"numeric"},
-    "float4": {"float8"},
-    "bpchar": {"varchar", "text"},
+_OF_THE_TABLE: Final[dict[AlterTableType, Callable[[Table, Any], Table]]] = {
+    AlterTableType.AT_AddColumn: lambda table, it: table.with_column(it.def_.colname, column_of(it.def_)),
+    AlterTableType.AT_DropColumn: lambda table, it: table.with_column(it.name, None),
+    AlterTableType.AT_AddConstraint: lambda table, it: _constrained(table, it.def_),
+    AlterTableType.AT_DropConstraint: lambda table, it: table.with_constraint(it.name, None),
+    AlterTableType.AT_ValidateConstraint: _validated,
 }
-
-
-def is_free(old: Type, new: Type) -> bool:
-    """Tell whether changing one type to the other is a change of the catalogue only: no rewrite, no scan."""
-    if old == new:
-        return True
-    text = {"varchar", "text"}
-    if old.name in text and new.name in text:
-        return not new.modifiers or (bool(old.modifiers) and new.modifiers >= old.modifiers)
-    if old.name != new.name:
-        return (old.name, new.name) == ("cidr", "inet")
-    if old.name == "numeric":
-        same_scale = len(old.modifiers) > 0 and (*old.modifiers, 0)[1] == (*new.modifiers, 0, 0)[1]
-        return not new.modifiers or (same_scale and new.modifiers[0] >= old.modifiers[0])
-    if old.name in ("varbit", "timestamp", "timestamptz", "time", "timetz"):
-        return not new.modifiers or (bool(old.modifiers) and new.modifiers >= old.modifiers)
-    return False
-
-
-def is_narrowing(old: Type, new: Type) -> bool:
-    """Tell whether values that fit (or mean something) in the old type may not in the new one."""
-    return not is_free(old, new) and (new.modifiers != () or new.name not in _LOSSLESS.get(old.name, ()))
-
-
-def apply_text(schema: Schema, sql: str) -> None:
-    """Change `schema` as the statements of a text would."""
-    for raw in parse_sql(sql):
-        apply(schema, raw.stmt)
-
-
-def added_not_valid(tree: ast.Node | None) -> list[tuple[str, str]]:
-    """Return the constraints (table, name) that a statement adds NOT VALID."""
-    if not isinstance(tree, ast.AlterTableStmt):
-        return []
-    added = [command.def_ for command in tree.cmds or () if command.subtype == AlterTableType.AT_AddConstraint]
-    return [(name_of(tree.relation), node.conname) for node in added if node.skip_validation and node.conname]
+_OF_A_COLUMN: Final[dict[AlterTableType, Callable[[Column, Any], Column]]] = {
+    AlterTableType.AT_AlterColumnType: lambda column, it: replace(column, type=type_of(it.def_.typeName)),
+    AlterTableType.AT_SetNotNull: lambda column, _: replace(column, not_null=True),
+    AlterTableType.AT_DropNotNull: lambda column, _: replace(column, not_null=False),
+    AlterTableType.AT_ColumnDefault: lambda column, it: replace(column, filled=it.def_ is not None),
+    AlterTableType.AT_AddIdentity: lambda column, _: replace(column, filled=True),
+}
