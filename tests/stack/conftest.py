@@ -22,9 +22,11 @@ OWNER = "tangga_owner"
 
 
 # Below those that the kernel gives to clients: a port that is free now is bound much later, and again at each start.
-# Each worker of pytest-xdist has a range of its own.
-_FIRST_PORT = 15_000 + 4_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_ports = iter(range(_FIRST_PORT, _FIRST_PORT + 4_000))
+# Each worker of pytest-xdist has a range of its own, and so has a second session, which names its stacks otherwise.
+PREFIX = os.environ.get("STACK_PREFIX", "tangga-s")
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST_PORT = int(os.environ.get("STACK_PORTS", "15000")) + 1_500 * _WORKER
+_ports = iter(range(_FIRST_PORT, _FIRST_PORT + 1_500))
 
 
 def free_port() -> int:
@@ -64,8 +66,14 @@ def downgrade() -> None:
 _LONGEST = {"test_docs", "test_backup", "test_failures", "test_walkthrough"}
 
 
+# First: xdist reads the groups in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    for item in items:
+        # One worker has all tests of a module; and all that share the stack in production.
+        shared = "production" if "production" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(shared))
 
 
 class Stack:
@@ -264,7 +272,7 @@ def make_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
     def make(name: str) -> Stack:
         folder = tmp_path_factory.mktemp(name)
         copy_tree(folder)
-        made.append(Stack(folder, f"tangga-s-{name}"))
+        made.append(Stack(folder, f"{PREFIX}-{name}"))
         return made[-1]
 
     yield make

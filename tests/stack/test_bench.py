@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.load.bench_report import BEGIN, END, ROUTES, Figure, as_text, figures, write_markdown
-from tests.stack.conftest import REPOSITORY
+from tests.stack.conftest import PREFIX, REPOSITORY
 
 pytestmark = pytest.mark.alone
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.alone
 def test_the_bench_measures_everybody_and_finds_equal_answers(tmp_path: Path) -> None:
     raw, plot, page = tmp_path / "raw.json", tmp_path / "plot.svg", tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    environment = os.environ | {"COMPOSE_PROJECT_NAME": "tangga-s-bench"}
+    environment = os.environ | {"COMPOSE_PROJECT_NAME": f"{PREFIX}-bench"}
     command = ["scripts/bench.sh", "--quick", "--rounds", "1", "--seconds", "1", "--posts", "2000"]
     outputs = ["--json", str(raw), "--svg", str(plot), "--markdown", str(page)]
     try:

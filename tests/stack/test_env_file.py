@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import REPOSITORY
+from tests.stack.conftest import PREFIX, REPOSITORY
 
 # A form in which people write a variable, V standing for its name; each is tried with a name that the manual has.
 FORMS = [
@@ -194,7 +194,7 @@ def test_backup_dir_of_a_user_by_name_or_in_a_file_is_refused(folder: Path) -> N
 @pytest.fixture
 def volumes() -> Iterator[list[str]]:
     """Volumes of two projects, as Compose labels them."""
-    names = ["tangga-s-env-one", "tangga-s-env-two"]
+    names = [f"{PREFIX}-env-one", f"{PREFIX}-env-two"]
     for name in names:
         label = f"com.docker.compose.project={name}"
         subprocess.run(["docker", "volume", "create", "--label", label, name], check=True, capture_output=True)
@@ -356,9 +356,9 @@ def test_a_release_with_the_same_tag_is_not_the_one_before(folder: Path, tag: st
 
 def test_leftovers_are_those_of_this_project_and_neither_serve_nor_are_kept(folder: Path) -> None:
     _functions_of(folder, "scripts/db-upgrade.sh")
-    (folder / ".env").write_text("export COMPOSE_PROJECT_NAME=tangga-s-env\nDB_VOLUME_PREVIOUS: kept # note\n")
-    stay = ["tangga-s-env_db-data", "tangga-s-env_kept", "tangga-s-env-two_db-data"]
-    names = [*stay, "tangga-s-env_db-data-17-1"]
+    (folder / ".env").write_text(f"export COMPOSE_PROJECT_NAME={PREFIX}-env\nDB_VOLUME_PREVIOUS: kept # note\n")
+    stay = [f"{PREFIX}-env_db-data", f"{PREFIX}-env_kept", f"{PREFIX}-env-two_db-data"]
+    names = [*stay, f"{PREFIX}-env_db-data-17-1"]
     try:
         for name in names:
             labels = {"project": name.partition("_")[0], "volume": "db-data"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import Stack
+from tests.stack.conftest import PREFIX, Stack
 
 
 @pytest.mark.parametrize("service", ["db", "migrate", "api"])
@@ -113,11 +113,11 @@ def test_a_ca_bundle_reaches_the_build_and_no_layer(stack: Stack, tmp_path: Path
     )
     override = stack.folder / "compose.override.yaml"
     override.write_text(
-        "services: { migrate: { image: tangga-s-ca, build: { dockerfile: probe.Dockerfile, target: deps } } }\n"
+        f"services: {{ migrate: {{ image: {PREFIX}-ca, build: {{ dockerfile: probe.Dockerfile, target: deps }} }} }}\n"
     )
     try:
         stack.compose("build", "--no-cache", "migrate", SSL_CERT_FILE=str(bundle))
-        with subprocess.Popen(["docker", "save", "tangga-s-ca"], stdout=subprocess.PIPE) as save:
+        with subprocess.Popen(["docker", "save", f"{PREFIX}-ca"], stdout=subprocess.PIPE) as save:
             assert save.stdout is not None
             tail = b""
             found = False
@@ -127,7 +127,7 @@ def test_a_ca_bundle_reaches_the_build_and_no_layer(stack: Stack, tmp_path: Path
         assert not found, "the CA bundle is in a layer"
     finally:
         override.unlink()
-        stack.run("docker", "image", "rm", "tangga-s-ca")
+        stack.run("docker", "image", "rm", f"{PREFIX}-ca")
 
 
 def test_workers_follow_the_cpu_limit(stack: Stack) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.conftest import REPOSITORY, Stack, wait_for
+from tests.stack.conftest import PREFIX, REPOSITORY, Stack, wait_for
 
 
 class Server:
@@ -16,7 +16,7 @@ class Server:
 
     def __init__(self, image: str) -> None:
         self.image = image
-        self.name = "tangga-s-contract"
+        self.name = f"{PREFIX}-contract"
 
     def docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
