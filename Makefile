@@ -250,6 +250,10 @@ under-load: .ready ## [rows=1000000] migrations under live traffic, safe and nai
 bench: .ready ## [rounds=5] [quick=1] [svg=1] the API's speed beside a tutorial-style baseline's
 	@scripts/bench.sh --rounds "$${rounds:-5}" $(if $(quick),--quick) $(if $(svg),--svg docs/performance.svg --markdown docs/performance.md)
 
+.PHONY: bench-migrations
+bench-migrations: .ready ## [pairs=9] [strict=1] what the protection of migrations costs beside stock Alembic
+	@scripts/bench-migrations.sh --pairs "$${pairs:-9}" $(if $(strict),--strict)
+
 .PHONY: loadtest
 loadtest: .ready ## [minutes=10] [kill=1] mixed traffic for a set time; kills the database in the middle, and counts
 	@scripts/loadtest.sh --minutes "$${minutes:-10}" $(if $(filter 0,$(kill)),--no-kill)

@@ -3,7 +3,6 @@
 import json
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -65,27 +64,19 @@ def test_env_file_is_private_and_its_secrets_are_random(stack: Stack) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{48}", secret) for secret in secrets)
 
 
-def _seconds(do: Callable[[], object]) -> float:
-    start = time.monotonic()
-    do()
-    return time.monotonic() - start
-
-
-def test_second_up_changes_nothing_and_is_quick(stack: Stack) -> None:
+def test_second_up_changes_nothing(stack: Stack) -> None:
     env_before = (stack.folder / ".env").read_bytes()
     before = [stack.inspect(service, "{{.Id}} {{.State.StartedAt}}") for service in ("db", "api")]
-    took = _seconds(lambda: stack.make("up"))
+    printed = stack.make("up")
     assert [stack.inspect(service, "{{.Id}} {{.State.StartedAt}}") for service in ("db", "api")] == before
     assert (stack.folder / ".env").read_bytes() == env_before
-    # 3 s on an idle machine, most of which is the container that migrates, and Compose reading its files.
-    assert took < 8 * _seconds(lambda: stack.compose("run", "--rm", "-T", "--no-deps", "migrate", "true"))
+    # What would take long is skipped.
+    assert "nothing to do" in stack.compose("logs", "--no-log-prefix", "migrate")
+    assert "pull" not in printed
 
 
-def test_preflight_is_quick_when_all_is_well(stack: Stack) -> None:
+def test_preflight_says_nothing_when_all_is_well(stack: Stack) -> None:
     assert stack.ok("scripts/preflight.sh", "--port") == ""
-    # 0.13 s on an idle machine.
-    times = [_seconds(lambda: stack.ok("scripts/preflight.sh", "--port")) for _ in range(5)]
-    assert min(times) < 10 * min(_seconds(lambda: stack.ok("docker", "version")) for _ in range(5))
 
 
 def test_a_container_that_compose_may_not_make_is_named(stack: Stack) -> None:
