@@ -76,15 +76,7 @@ class ExpectedSchema:
             rows = await self._rows(db)
         except (psycopg2.OperationalError, psycopg2.InterfaceError, TimeoutError) as error:
             logger.warning("database_unreachable", extra={"reason": str(error).strip()})
-            if "password authentication failed" in str(error):
-                return Found(
-                    "unreachable",
-                    "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given. "
-                    "`make rotate-secrets apply=1` gives it the one of .env.",
-                )
-            if refused := refusal(str(error)):
-                return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
-            return Found("unreachable", "The database does not answer.")
+            return _unreachable(str(error))
         if not rows and (hidden := await self._hidden(db)):
             return Found(
                 "hidden",
@@ -133,6 +125,18 @@ class ExpectedSchema:
         except (psycopg2.Error, TimeoutError):
             return None
         return row["age"] if row else None
+
+
+def _unreachable(reason: str) -> Found:
+    if "password authentication failed" in reason:
+        return Found(
+            "unreachable",
+            "The database refuses the API's password (DB_PASS): the volume keeps the one that it was given. "
+            "`make rotate-secrets apply=1` gives it the one of .env.",
+        )
+    if refused := refusal(reason):
+        return Found("unreachable", f"{refused.what[0].upper()}{refused.what[1:]}: {refused.remedy}.")
+    return Found("unreachable", "The database does not answer.")
 
 
 def _names(revisions: frozenset[str]) -> str:

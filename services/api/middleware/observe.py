@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.api.db.database import Database
 from services.api.observe import logs, statements
 from services.api.observe.metrics import Metrics
-from services.api.observe.trace import read_trace
+from services.api.observe.trace import Trace, read_trace
 from services.api.settings import Settings
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -120,25 +120,32 @@ class Observe:
             observer.in_progress -= 1
             if gone or not status:
                 status = _CLIENT_GONE
-            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-            route = _template(scope)
-            observer.metrics.count(method, route, status, seconds, used.statements, used.seconds)
-            fields = {
-                "request_id": trace.request_id,
-                "trace_id": trace.trace_id,
-                "span_id": trace.span_id,
-                "parent_id": trace.parent_id,
-                "method": method,
-                "route": route,
-                "status": status,
-                "duration_ms": round(seconds * 1000, 3),
-                "database_ms": round(used.seconds * 1000, 3),
-                "statements": used.statements,
-                "user_id": state.get("user_id"),
-                "client": scope["client"][0] if scope.get("client") else None,
-                "bytes": sent,
-            }
-            observer.note(route, status, fields)
+            _count_and_note(observer, scope, trace, used, status, seconds, sent)
+
+
+def _count_and_note(
+    observer: Observer, scope: Scope, trace: Trace, used: statements.Used, status: int, seconds: float, sent: int
+) -> None:
+    """Count a request that is over, and write its line."""
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    route = _template(scope)
+    observer.metrics.count(method, route, status, seconds, used.statements, used.seconds)
+    fields = {
+        "request_id": trace.request_id,
+        "trace_id": trace.trace_id,
+        "span_id": trace.span_id,
+        "parent_id": trace.parent_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 3),
+        "database_ms": round(used.seconds * 1000, 3),
+        "statements": used.statements,
+        "user_id": scope["state"].get("user_id"),
+        "client": scope["client"][0] if scope.get("client") else None,
+        "bytes": sent,
+    }
+    observer.note(route, status, fields)
 
 
 def _template(scope: Scope) -> str:

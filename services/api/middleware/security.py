@@ -65,42 +65,20 @@ class Security:
         reading = scope["method"] == "GET"
         secure = scope["scheme"] == "https"
 
+        headers = dict(scope["headers"])
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = [*message["headers"], *_ALWAYS]
-                own = [name for name, _ in message["headers"]]
-                if b"content-security-policy" not in own:
-                    headers.append(_POLICY)
-                if b"cache-control" not in own:
-                    headers.append(_ASK_AGAIN if reading and message["status"] in (200, 304) else _FORGET)
-                if secure:
-                    headers.append(_HTTPS)
-                message["headers"] = headers
+                message["headers"] = _completed(message, reading=reading, secure=secure)
             await send(message)
 
-        headers = dict(scope["headers"])
-        if scope["path"][:1] != "/" and (scope["method"], scope["path"]) != ("OPTIONS", "*"):
-            await answer(400, _NO_TARGET, {"Connection": "close"})(scope, receive, send_with_headers)
-            return
-        if b"upgrade" in headers and _is_websocket(headers):
-            await answer(400, _NO_WEBSOCKETS, {"Connection": "close"})(scope, receive, send_with_headers)
-            return
-        length = headers.get(b"content-length")
-        if length is not None and (len(length) > 12 or int(length) > limit):
-            # The body stays unread, so nothing else can follow on this connection.
-            refusal = answer(413, _too_large(limit), {"Connection": "close"})
+        if refusal := _refusal(scope, headers, limit):
             await refusal(scope, receive, send_with_headers)
             return
-        query = scope["query_string"]
-        if (b"%" in query or not query.isascii()) and not _is_utf8(query):
-            errors = [{"loc": ["query"], "msg": "is not UTF-8", "type": "unparsable"}]
-            await answer(422, INVALID, errors=errors)(scope, receive, send_with_headers)
-            return
-        if length is None and not reading:
+        if b"content-length" not in headers and not reading:
             receive = _counted(receive, limit)
         try:
             await self.app(scope, receive, send_with_headers)
@@ -110,6 +88,36 @@ class Security:
             # Left to Starlette, it would be answered outside of all middleware: without these headers, and unlogged.
             response = await on_bug(Request(scope), error)
             await response(scope, receive, send_with_headers)
+
+
+def _completed(message: Message, *, reading: bool, secure: bool) -> list[tuple[bytes, bytes]]:
+    """Return the answer's headers with those that protect; what the route has set itself stays."""
+    headers = [*message["headers"], *_ALWAYS]
+    own = [name for name, _ in message["headers"]]
+    if b"content-security-policy" not in own:
+        headers.append(_POLICY)
+    if b"cache-control" not in own:
+        headers.append(_ASK_AGAIN if reading and message["status"] in (200, 304) else _FORGET)
+    if secure:
+        headers.append(_HTTPS)
+    return headers
+
+
+def _refusal(scope: Scope, headers: dict[bytes, bytes], limit: int) -> ASGIApp | None:
+    """Return the answer to a request that no route is to see; None if one may."""
+    if scope["path"][:1] != "/" and (scope["method"], scope["path"]) != ("OPTIONS", "*"):
+        return answer(400, _NO_TARGET, {"Connection": "close"})
+    if b"upgrade" in headers and _is_websocket(headers):
+        return answer(400, _NO_WEBSOCKETS, {"Connection": "close"})
+    length = headers.get(b"content-length")
+    if length is not None and (len(length) > 12 or int(length) > limit):
+        # The body stays unread, so nothing else can follow on this connection.
+        return answer(413, _too_large(limit), {"Connection": "close"})
+    query = scope["query_string"]
+    if (b"%" in query or not query.isascii()) and not _is_utf8(query):
+        errors = [{"loc": ["query"], "msg": "is not UTF-8", "type": "unparsable"}]
+        return answer(422, INVALID, errors=errors)
+    return None
 
 
 def _too_large(limit: int) -> str:

@@ -53,12 +53,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = None if _folder else CollectorRegistry()
         self._registry = registry
-        self._in_progress = Gauge(
-            "tangga_http_requests_in_progress",
-            "Requests that are being answered",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self._in_progress = self._gauge("tangga_http_requests_in_progress", "Requests that are being answered")
         self._duration = Histogram(
             "tangga_http_request_duration_seconds",
             "From the request's arrival to the end of its answer",
@@ -80,34 +75,27 @@ class Metrics:
             "Writes whose answer was lost: nobody knows whether they were done",
             registry=registry,
         )
-        self._checked_out = Gauge(
-            "tangga_database_pool_checked_out_connections",
-            "Connections that requests hold right now",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._checked_out = self._gauge(
+            "tangga_database_pool_checked_out_connections", "Connections that requests hold right now"
         )
-        self._open = Gauge(
-            "tangga_database_pool_open_connections",
-            "Connections to the database, idle ones included",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._open = self._gauge(
+            "tangga_database_pool_open_connections", "Connections to the database, idle ones included"
         )
-        self._size = Gauge(
-            "tangga_database_pool_size_connections",
-            "Connections that the workers may open at most",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._size = self._gauge(
+            "tangga_database_pool_size_connections", "Connections that the workers may open at most"
         )
-        self._memory = Gauge(
+        self._memory = self._gauge(
             "tangga_worker_memory_bytes",
             "Proportional set size of each worker: shared pages are divided among those who share them",
-            ["worker"],
-            registry=registry,
-            multiprocess_mode="livesum",
+            "worker",
         )
         # Looking a series up by its labels costs as much as counting in it.
         self._durations: dict[tuple[str, str, int], Histogram] = {}
         self._uses: dict[tuple[str, str], tuple[Counter, Counter]] = {}
+
+    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        """Return a gauge whose value is the sum over the workers that live."""
+        return Gauge(name, what, labels, registry=self._registry, multiprocess_mode="livesum")
 
     def count(self, method: str, route: str, status: int, seconds: float, statements: int, database: float) -> None:
         """Count one request. Method and route must be bounded: each pair is a series that is never forgotten."""
