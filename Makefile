@@ -74,7 +74,7 @@ shell: .tools ## shell in the tools container, with this folder mounted
 
 .PHONY: plan
 plan: .tools ## [to=head] [json=1] what migrate would do: statements, locks, sizes, findings
-	@scripts/proof.sh plan $(if $(json),--json) "$${to:-head}"
+	@scripts/lib/with-scratch.sh plan $(if $(json),--json) "$${to:-head}"
 
 .PHONY: migrate
 migrate: .image ## [to=head] go up
@@ -83,7 +83,7 @@ migrate: .image ## [to=head] go up
 
 .PHONY: rollback
 rollback: .image ## [to=-1] [yes=1] go down, by default one step; says first what would be lost, and saves it
-	@scripts/down.sh $(if $(yes),--yes) "$${to:--1}"
+	@scripts/rollback.sh $(if $(yes),--yes) "$${to:--1}"
 
 .PHONY: upgrade
 upgrade: .image ## to=28801a7e4404 go up to a revision
@@ -92,7 +92,7 @@ upgrade: .image ## to=28801a7e4404 go up to a revision
 
 .PHONY: downgrade
 downgrade: .image ## to=444acb4ddc7b [yes=1] go down to a revision, as rollback does
-	@scripts/down.sh $(if $(yes),--yes) "$${to:?which revision? make downgrade to=...}"
+	@scripts/rollback.sh $(if $(yes),--yes) "$${to:?which revision? make downgrade to=...}"
 
 .PHONY: restore-data
 restore-data: .image ## [f=newest] put back what a step down had saved
@@ -125,7 +125,7 @@ show: .image ## r=head one step
 
 .PHONY: check
 check: .image .tools ## at head, models equal to schema, schema equal to the steps, files unchanged
-	@$(migrate) current --check-heads && scripts/proof.sh drift
+	@$(migrate) current --check-heads && scripts/lib/with-scratch.sh drift
 
 .PHONY: migration-lint
 migration-lint: .tools ## [json=1] find steps that would hurt; asks the database too, if it is up
@@ -133,7 +133,7 @@ migration-lint: .tools ## [json=1] find steps that would hurt; asks the database
 
 .PHONY: verify
 verify: .tools ## [rows=100] every step down and up again on a scratch database, with rows
-	@scripts/proof.sh verify --rows "$${rows:-100}"
+	@scripts/lib/with-scratch.sh verify --rows "$${rows:-100}"
 
 .PHONY: compat
 compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) on the schema of this one
@@ -141,7 +141,7 @@ compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) 
 
 .PHONY: graph
 graph: .tools ## [at=head] [svg=1] the steps, and the tables at a step
-	@scripts/proof.sh graph $(if $(svg),--svg) "$${at:-head}"
+	@scripts/lib/with-scratch.sh graph $(if $(svg),--svg) "$${at:-head}"
 
 .PHONY: sql
 sql: .image ## [from=base] [to=head] print the SQL of the steps, run nothing
@@ -157,7 +157,7 @@ merge: .tools ## m="why" join several heads into one
 
 .PHONY: squash
 squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
-	@scripts/proof.sh squash "$${to:?up to which revision? make squash to=...}"
+	@scripts/lib/with-scratch.sh squash "$${to:?up to which revision? make squash to=...}"
 
 ##@ Operate
 
@@ -211,7 +211,7 @@ rotate-secrets: .ready ## [finish=1] [apply=1] new passwords and token key, in .
 
 .PHONY: swarm-deploy
 swarm-deploy: .ready ## deploy to a Docker Swarm: first the migration as a job, then a rolling update of the API
-	@scripts/swarm.sh
+	@scripts/swarm-deploy.sh
 
 ##@ Work on the code
 
@@ -222,7 +222,7 @@ lint: .tools ## every check that CI makes
 	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
 	@docker compose -f compose.yaml -f compose.prod.yaml config --quiet
 	@DB_HOSTNAME=db.example.org DB_SSLROOTCERT=/dev/null docker compose -f compose.yaml -f deploy/external-db.yaml -f deploy/pooler.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; lint-imports --no-cache --no-logo; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh services/*/*.sh .ci/run; hadolint Dockerfile'
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; lint-imports --no-cache --no-logo; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/*/*.sh services/*/*.sh .ci/run; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape
@@ -273,8 +273,8 @@ help: ## this page
 # What targets need: an engine, .env and base images; then an image that holds what the folder holds.
 .PHONY: .ready .image .tools
 .ready:
-	@scripts/preflight.sh && scripts/env.sh && scripts/images.sh
+	@scripts/prepare/preflight.sh && scripts/prepare/env.sh && scripts/prepare/images.sh
 .image: .ready
-	@. scripts/lib.sh; in_production || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
+	@. scripts/lib/common.sh; in_production || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
 .tools: .ready
-	@. scripts/lib.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2
+	@. scripts/lib/common.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2

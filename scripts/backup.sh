@@ -5,7 +5,7 @@
 # compares every table. --before-migrate makes one only if BACKUP_BEFORE_MIGRATE is set and steps are pending. What happens
 # in the container: services/postgres/backup.sh.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly AHEAD=6 BEHIND=8

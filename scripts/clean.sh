@@ -4,7 +4,7 @@
 # Deletes this stack: containers, network, images and the volumes with all data; backups stay. Asks on a terminal for the
 # stack's name to be typed; elsewhere goes ahead only with yes=1.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 _main() {

@@ -4,7 +4,7 @@
 # Runs the API tests of an older release (default: the last tag) on the schema that the steps of this folder make, in
 # containers of its own: what the release that still serves meets once this one has migrated. Exits with 12 if one fails.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly findings=12 database=compat

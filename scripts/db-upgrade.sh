@@ -8,7 +8,7 @@
 # Which volume and image are the database's stands in .env and nowhere else, and changes there by a rename, while no server
 # runs. So a run that is killed before leaves the old one serving.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 read_settings # here, so that those who run in a part of this need not ask
@@ -149,7 +149,7 @@ upgrade() {
   [[ -z $volume ]] || die "the volume of the last upgrade, $volume, is still kept" 'make db-upgrade confirm=1 deletes it, make db-upgrade back=1 returns to it'
   asked docker compose ps --quiet --status running db
   [[ -n $answer ]] || die 'the database of this stack does not run here' 'start it: make up; an external one is upgraded where it is'
-  image=$(scripts/images.sh --postgres "$1" | tee >(cat >&2) | tail -n 1)
+  image=$(scripts/prepare/images.sh --postgres "$1" | tee >(cat >&2) | tail -n 1)
   asked docker inspect --format '{{.Config.Image}}' "$answer"
   from_image=$answer
   asked major_of_image "$from_image"

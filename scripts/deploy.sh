@@ -12,7 +12,7 @@
 # A replica is in rotation if it is on the network `rotation`, where the proxy finds it (services/proxy/haproxy.cfg), so a run
 # that is killed leaves none in rotation that was not ready. What it leaves besides, the next run removes.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly places=32 ahead=6 behind=8 would_lose_data=11 findings=12 kept_releases=3
@@ -341,7 +341,7 @@ back() {
   current=${answer%%[[:space:]]*}
   if [[ $current != "$target" && -z $keep_schema ]]; then
     say "Release $to expects revision $target; the database is at $current and goes down when $to serves."
-    TAG=$newer scripts/down.sh ${yes:+--yes} --ask-only "$target" || {
+    TAG=$newer scripts/rollback.sh ${yes:+--yes} --ask-only "$target" || {
       status=$?
       died_of='nothing was changed: the steps down would lose data'
       ((status == would_lose_data)) || died_of='nothing was changed: what the steps down would lose could not be asked'

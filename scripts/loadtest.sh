@@ -6,14 +6,14 @@
 # if one was lost or done twice, on any 5xx but 503 (a write: 504) in the outage, if memory grew or connections leaked.
 # Needs what the stack tests need.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 _main() {
-  scripts/preflight.sh
-  scripts/env.sh
-  scripts/images.sh
-  scripts/venv.sh
+  scripts/prepare/preflight.sh
+  scripts/prepare/env.sh
+  scripts/prepare/images.sh
+  scripts/prepare/venv.sh
   exec .venv/bin/python -m tests.load.loadtest "$@"
 }
 

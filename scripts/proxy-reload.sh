@@ -4,7 +4,7 @@
 # Makes the proxy read services/proxy/haproxy.cfg anew. A new process takes over the sockets, the old one ends when its
 # requests have ended. Not in the middle of a deploy: the new process would not know which replicas are going.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 answers() { docker compose exec -T proxy socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show info' | grep '^Uptime_sec: [0-3]$'; }

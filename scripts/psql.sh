@@ -3,7 +3,7 @@
 #
 # SQL prompt as the owner of the schema; of a database elsewhere as well, by the client of the image of `scratch`.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself

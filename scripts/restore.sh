@@ -5,7 +5,7 @@
 # revision, and gives it the live one's name, in one transaction: whenever this is killed, the live name leads to one whole
 # database. The old one is kept until --confirm drops it; --undo swaps it back.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly UNKNOWN_REVISION=13

@@ -4,7 +4,7 @@
 # How the stack is, on one page: containers, schema, connections, the newest backups, the last deploys. Gathers what only
 # this machine knows and hands it to `alembic status`, which asks the database. --html writes a page for a browser.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly shown=5

@@ -4,7 +4,7 @@
 # Runs one tier of tests under a project name of its own, so that a running stack is left alone. The first three run in
 # the test container, against a database that is deleted afterwards; the stack tier runs pytest here, from outside.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 in_container() {
@@ -31,16 +31,16 @@ clean_up() { docker compose --profile '*' down --volumes --remove-orphans >/dev/
 _main() {
   local tier=$1
   shift
-  scripts/preflight.sh
-  scripts/env.sh
-  scripts/images.sh
+  scripts/prepare/preflight.sh
+  scripts/prepare/env.sh
+  scripts/prepare/images.sh
   # CI may name its tests' project itself; the running stack's name is never used.
   COMPOSE_PROJECT_NAME="$(setting COMPOSE_PROJECT_NAME tangga)-test"
   # The tests make and drop databases: on a server of their own, whatever .env chooses.
   export COMPOSE_PROJECT_NAME COMPOSE_FILE=compose.yaml DB_HOSTNAME=db DB_PORT=5432
   if [[ $tier == stack ]]; then
-    scripts/venv.sh
-    scripts/browser.sh >/dev/null
+    scripts/prepare/venv.sh
+    scripts/prepare/browser.sh >/dev/null
     in_stacks "$@"
     return
   fi

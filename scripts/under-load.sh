@@ -4,11 +4,11 @@
 # Runs migrations under live traffic, each operation in its safe form and in its naive one, on a stack of its own that is
 # removed at the end; prints a table and exits with 1 if a safe form harmed a request. Needs what the stack tests need.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 _main() {
-  scripts/venv.sh
+  scripts/prepare/venv.sh
   exec .venv/bin/python -m tests.load.under_load --plot docs/under-load.svg "$@"
 }
 

@@ -5,7 +5,7 @@
 # migration, API. A failed migration stops here: the API is not started, or the running one goes on serving. In production,
 # what comes after the database is a deploy: nobody notices that replicas are replaced.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 container() { docker compose ps --all --quiet "$1" 2>/dev/null; }
@@ -150,9 +150,9 @@ summary() {
 _main() {
   local started built=()
   started=$(now)
-  scripts/preflight.sh --port
-  scripts/env.sh
-  scripts/images.sh
+  scripts/prepare/preflight.sh --port
+  scripts/prepare/env.sh
+  scripts/prepare/images.sh
   read_settings
   # In production a release is built by its deploy, under a tag of its own.
   if in_production; then built=(certificates); fi

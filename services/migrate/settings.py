@@ -40,7 +40,7 @@ class MigrateSettings(DatabaseSettings):
 class ScratchSettings(MigrateSettings):
     """For the commands that try steps out: a throwaway server, and a superuser there."""
 
-    remedy: ClassVar[str] = "only the container `proof` has a scratch server: scripts/proof.sh COMMAND"
+    remedy: ClassVar[str] = "only the container `proof` has a scratch server: scripts/lib/with-scratch.sh COMMAND"
 
     scratch_hostname: Annotated[str, Field(min_length=1)]
     scratch_port: Annotated[int, Field(ge=1, le=65535)] = 5432

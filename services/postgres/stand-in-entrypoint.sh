@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: (entrypoint of the stand-in PostgreSQL image; see scripts/images.sh)
+# usage: (entrypoint of the stand-in PostgreSQL image; see scripts/prepare/images.sh)
 #
 # Honours the official image's contract, so that compose.yaml cannot tell the two apart: POSTGRES_USER, _PASSWORD, _DB,
 # _INITDB_ARGS (each also as NAME_FILE), POSTGRES_HOST_AUTH_METHOD, PGDATA, /docker-entrypoint-initdb.d on the first

@@ -5,7 +5,7 @@
 # rate and processor time of a request, memory, and what clients who keep their connections see of a reload.
 # docs/decisions/0026-proxy.md has the figures. Caddy is Debian's package, in an image of its own that is removed.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/../../scripts/lib.sh"
+. "${BASH_SOURCE%/*}/../../scripts/lib/common.sh"
 cd "${BASH_SOURCE%/*}/../.."
 
 project=$(setting COMPOSE_PROJECT_NAME tangga)

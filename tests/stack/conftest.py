@@ -92,7 +92,7 @@ class Stack:
 
     def in_production(self, **settings: str) -> None:
         """Choose the overlay for production, in .env, as operators do. Its certificate is of its own making."""
-        self.ok("scripts/env.sh")
+        self.ok("scripts/prepare/env.sh")
         for name, value in {
             "COMPOSE_FILE": "compose.yaml:compose.prod.yaml",
             "HTTP_PORT": str(free_port()),
@@ -300,7 +300,7 @@ def production(make_stack: Callable[[str], Stack]) -> Stack:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = subprocess.run([REPOSITORY / "scripts/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    program = subprocess.run([REPOSITORY / "scripts/prepare/browser.sh"], stdout=subprocess.PIPE, text=True, check=True)
     with Browser(program.stdout.strip(), tmp_path) as browser:
         yield browser
 

@@ -109,9 +109,9 @@ def test_too_little_room(bare: tuple[Stack, Path], program: str, script: str, sa
 
 def test_an_image_that_somebody_chose_is_not_replaced(make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack("chosen")
-    stack.ok("scripts/env.sh")
+    stack.ok("scripts/prepare/env.sh")
     before = (stack.folder / ".env").read_text()
-    result = stack.run("scripts/images.sh", POSTGRES_IMAGE="127.0.0.1:1/nobody/postgres:17")
+    result = stack.run("scripts/prepare/images.sh", POSTGRES_IMAGE="127.0.0.1:1/nobody/postgres:17")
     assert result.returncode == 1
     assert "POSTGRES_IMAGE=127.0.0.1:1/nobody/postgres:17 is neither here nor to be pulled" in result.stdout
     assert (stack.folder / ".env").read_text() == before
@@ -119,19 +119,19 @@ def test_an_image_that_somebody_chose_is_not_replaced(make_stack: Callable[[str]
 
 def test_an_existing_env_file_is_kept(make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack("kept")
-    stack.ok("scripts/env.sh")
+    stack.ok("scripts/prepare/env.sh")
     file = stack.folder / ".env"
     # As an operator might have it, quotes and odd characters included.
     file.write_text(file.read_text().replace("DB_PASS=", "DB_PASS='a b#$c'#", 1))
     before = file.read_text()
-    stack.ok("scripts/env.sh")
-    stack.ok("scripts/images.sh")
+    stack.ok("scripts/prepare/env.sh")
+    stack.ok("scripts/prepare/images.sh")
     assert file.read_text().startswith(before)
 
 
 def test_passwords_with_odd_characters_work(make_stack: Callable[[str], Stack]) -> None:
     stack = make_stack("odd")
-    stack.ok("scripts/env.sh")
+    stack.ok("scripts/prepare/env.sh")
     for name in ("DB_PASS", "DB_OWNER_PASS", "POSTGRES_PASSWORD"):
         stack.set_env_file(name, f"""'{name} p@ss:w%o$rd/"\\?&#{{}}'""")
     stack.make("up")
@@ -140,10 +140,10 @@ def test_passwords_with_odd_characters_work(make_stack: Callable[[str], Stack]) 
 
 
 def test_a_terminal_is_asked_first_and_a_pipe_is_not(make_stack: Callable[[str], Stack]) -> None:
-    """The question that scripts/engine.sh puts before it installs or starts anything."""
+    """The question that scripts/prepare/engine.sh puts before it installs or starts anything."""
     stack = make_stack("asked")
     script = stack.folder / "ask.sh"
-    script.write_text('. scripts/lib.sh\nconfirm "Install it now?" && echo INSTALLED || echo LEFT\n')
+    script.write_text('. scripts/lib/common.sh\nconfirm "Install it now?" && echo INSTALLED || echo LEFT\n')
     for answer, expected in (("n", "LEFT"), ("y", "INSTALLED"), ("", "INSTALLED")):
         on_a_terminal = subprocess.run(
             ["script", "--quiet", "--command", "bash ask.sh", "/dev/null"],

@@ -21,8 +21,8 @@ def released(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     author = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
     stack.ok("git", *author, "commit", "--quiet", "--message", "release")
     stack.ok("git", "tag", "v1.0.0")
-    stack.ok("scripts/env.sh")
-    stack.ok("scripts/images.sh")
+    stack.ok("scripts/prepare/env.sh")
+    stack.ok("scripts/prepare/images.sh")
     yield stack
     stack.run(
         "docker", "compose", "--profile", "*", "down", "--rmi", "local", COMPOSE_PROJECT_NAME=f"{stack.name}-compat"

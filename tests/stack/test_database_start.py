@@ -17,8 +17,8 @@ APP = "tangga_app"
 @pytest.fixture(scope="module")
 def stack(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     stack = make_stack("database-start")
-    stack.ok("scripts/env.sh")
-    stack.ok("scripts/images.sh")
+    stack.ok("scripts/prepare/env.sh")
+    stack.ok("scripts/prepare/images.sh")
     yield stack
     stack.remove()
 
@@ -38,19 +38,19 @@ def test_what_is_mounted_can_be_read_by_containers(stack: Stack) -> None:
     bundle = stack.folder / "ca.pem"
     bundle.write_text("")
     bundle.chmod(0o600)
-    refused = stack.run("scripts/env.sh", DB_SSLROOTCERT=bundle.name)
+    refused = stack.run("scripts/prepare/env.sh", DB_SSLROOTCERT=bundle.name)
     assert refused.returncode == 1
     assert f"error: DB_SSLROOTCERT={bundle.name} cannot be read by containers" in refused.stdout
     bundle.chmod(0o640)
-    assert "chmod o+r ca.pem" in stack.run("scripts/env.sh", DB_SSLROOTCERT=bundle.name).stdout
+    assert "chmod o+r ca.pem" in stack.run("scripts/prepare/env.sh", DB_SSLROOTCERT=bundle.name).stdout
     bundle.chmod(0o644)
-    assert stack.ok("scripts/env.sh", DB_SSLROOTCERT=bundle.name) == ""
+    assert stack.ok("scripts/prepare/env.sh", DB_SSLROOTCERT=bundle.name) == ""
     for folder in ("services", "migrations"):
         for path in (stack.folder / folder).rglob("*"):
             assert path.stat().st_mode & 0o005 == (0o005 if path.is_dir() or path.stat().st_mode & 0o100 else 0o004)
     file = stack.folder / "services/postgres/roles.sql"
     file.chmod(0o640)
-    assert "services and migrations made readable for containers" in stack.ok("scripts/env.sh")
+    assert "services and migrations made readable for containers" in stack.ok("scripts/prepare/env.sh")
     assert file.stat().st_mode & 0o777 == 0o644
 
 

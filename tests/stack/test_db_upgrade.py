@@ -83,9 +83,9 @@ def changed(file: Path, old: str, new: str) -> Iterator[None]:
 def old(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     """A stack with rows on PostgreSQL 15."""
     stack = make_stack("db-upgrade")
-    for script in ("scripts/env.sh", "scripts/images.sh"):
+    for script in ("scripts/prepare/env.sh", "scripts/prepare/images.sh"):
         stack.ok(script)
-    image = stack.ok("scripts/images.sh", "--postgres", "15").splitlines()[-1]
+    image = stack.ok("scripts/prepare/images.sh", "--postgres", "15").splitlines()[-1]
     stack.set_env_file("POSTGRES_IMAGE", image)
     stack.make("up")
     assert version(stack) == "15"
@@ -96,7 +96,7 @@ def old(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
 
 
 def test_a_volume_of_another_major_is_named(old: Stack) -> None:
-    seventeen = old.ok("scripts/images.sh", "--postgres", "17").splitlines()[-1]
+    seventeen = old.ok("scripts/prepare/images.sh", "--postgres", "17").splitlines()[-1]
     with old.changed_env_file(POSTGRES_IMAGE=seventeen):
         refused = old.run("make", "up")
     assert refused.returncode != 0

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def _run(folder: Path, command: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_"))}
     return subprocess.run(
-        ["bash", "-Eeuo", "pipefail", "-c", f". scripts/lib.sh; {command}", "bash", *arguments],
+        ["bash", "-Eeuo", "pipefail", "-c", f". scripts/lib/common.sh; {command}", "bash", *arguments],
         cwd=folder, env=clean | env, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -173,12 +173,12 @@ def test_backup_dir_in_the_forms_that_people_write(folder: Path, written: str, m
     said = json.loads(_run(folder, "docker compose config --format json", **secrets).stdout)
     mount = next(each for each in said["services"]["migrate"]["volumes"] if each["target"] == "/backups")
     assert (mount["type"], mount["source"]) == ("bind", str(folder / made))
-    assert _run(folder, "scripts/env.sh", **secrets).stderr == ""
+    assert _run(folder, "scripts/prepare/env.sh", **secrets).stderr == ""
     assert stat.S_IMODE((folder / made).stat().st_mode) == 0o700
     shutil.rmtree(folder / made)
     # In the environment as well.
     (folder / ".env").write_text("BACKUP_DIR=other\n")
-    assert _run(folder, "scripts/env.sh", BACKUP_DIR=written, **secrets).returncode == 0
+    assert _run(folder, "scripts/prepare/env.sh", BACKUP_DIR=written, **secrets).returncode == 0
     assert (folder / made).is_dir()
 
 
@@ -186,7 +186,7 @@ def test_backup_dir_of_a_user_by_name_or_in_a_file_is_refused(folder: Path) -> N
     (folder / "file").touch()
     for written, cause in (("~operator/bk", "BACKUP_DIR=~operator/bk"), ("file/bk", "Not a directory")):
         (folder / ".env").write_text(f"BACKUP_DIR={written}\n")
-        said = _run(folder, "scripts/env.sh")
+        said = _run(folder, "scripts/prepare/env.sh")
         assert said.returncode == 1
         assert cause in said.stderr
 
@@ -311,7 +311,7 @@ def test_no_registry_is_asked_for_a_stand_in(folder: Path, chosen: str, here: st
         (folder / "bin" / program).write_text("#!/bin/sh\nexit 1\n")
         (folder / "bin" / program).chmod(0o755)
     (folder / ".env").write_text("".join(f"{n}={v}\n" for n, v in zip(names, chosen.split(), strict=False)))
-    said = _run(folder, "scripts/images.sh", PATH=path, IMAGES=here)
+    said = _run(folder, "scripts/prepare/images.sh", PATH=path, IMAGES=here)
     calls = (folder / "bin/calls").read_text()
     assert "pull" not in calls or "stand-in" not in "".join(line for line in calls.splitlines() if "pull" in line)
     assert (said.returncode == 0) == bool(here and "16-sid" not in chosen), said.stderr

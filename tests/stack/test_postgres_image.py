@@ -53,8 +53,8 @@ class Server:
 @pytest.fixture(scope="module")
 def stack(make_stack: Callable[[str], Stack]) -> Stack:
     stack = make_stack("contract")
-    stack.ok("scripts/env.sh")
-    stack.ok("scripts/images.sh")
+    stack.ok("scripts/prepare/env.sh")
+    stack.ok("scripts/prepare/images.sh")
     return stack
 
 
@@ -186,13 +186,13 @@ def test_other_packages_are_another_stand_in(stack: Stack, image: str) -> None:
         with stack.changed_env_file(
             POSTGRES_IMAGE=plain, POSTGRES_PACKAGES="'three, postgresql-17-two postgresql-17-one'"
         ):
-            stack.ok("scripts/images.sh")
+            stack.ok("scripts/prepare/images.sh")
             assert stack.setting("POSTGRES_IMAGE") == names["17"]
             # make db-upgrade takes them along.
-            assert stack.ok("scripts/images.sh", "--postgres", "15").splitlines()[-1] == names["15"]
+            assert stack.ok("scripts/prepare/images.sh", "--postgres", "15").splitlines()[-1] == names["15"]
             stack.set_env_file("POSTGRES_IMAGE", "somebody/elses:17")
             stack.ok("docker", "image", "tag", image, "somebody/elses:17")
-            refused = stack.run("scripts/images.sh")
+            refused = stack.run("scripts/prepare/images.sh")
             assert refused.returncode == 1
             assert (
                 "error: POSTGRES_PACKAGES is for the stand-in, and somebody/elses:17 is an image of" in refused.stdout

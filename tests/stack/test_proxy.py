@@ -263,8 +263,8 @@ def test_certificates_come_from_an_acme_server_to_the_running_proxy(make_stack: 
         ACME_SERVER="https://acme/acme/local/directory",
         ACME_CA_FILE="./root.crt",
     )
-    stack.ok("scripts/env.sh")
-    stack.ok("scripts/images.sh")
+    stack.ok("scripts/prepare/env.sh")
+    stack.ok("scripts/prepare/images.sh")
     stack.compose("build", "acme", "certificates")
     stack.compose("up", "--detach", "acme")
     made = "acme:/root/.local/share/caddy/pki/authorities/local/root.crt"

@@ -76,7 +76,7 @@ def test_second_up_changes_nothing(stack: Stack) -> None:
 
 
 def test_preflight_says_nothing_when_all_is_well(stack: Stack) -> None:
-    assert stack.ok("scripts/preflight.sh", "--port") == ""
+    assert stack.ok("scripts/prepare/preflight.sh", "--port") == ""
 
 
 def test_a_container_that_compose_may_not_make_is_named(stack: Stack) -> None:
@@ -120,7 +120,7 @@ def test_plain_compose_goes_the_same_way(stack: Stack) -> None:
 def test_two_stacks_side_by_side(stack: Stack, make_stack: Callable[[str], Stack]) -> None:
     other = make_stack("beside")
     # This one takes name and port from .env instead of the environment.
-    other.ok("scripts/env.sh")
+    other.ok("scripts/prepare/env.sh")
     other.set_env_file("COMPOSE_PROJECT_NAME", other.env.pop("COMPOSE_PROJECT_NAME"))
     other.set_env_file("API_PORT", other.env.pop("API_PORT"))
     other.make("up")

@@ -138,7 +138,7 @@ OPERATIONS = {
         ("scripts/proxy-reload.sh",), PRODUCTION, tolerated={"exec -T proxy socat": "asked again, for five seconds"}
     ),
     "swarm-deploy": Operation(
-        ("scripts/swarm.sh",),
+        ("scripts/swarm-deploy.sh",),
         SWARM,
         tolerated={
             r"^(secret|config) inspect": "one that cannot be asked for is made, which fails if it is there",
@@ -149,7 +149,7 @@ OPERATIONS = {
 }
 
 
-_SCRIPTS = "".join(script.read_text() for script in (REPOSITORY / "scripts").glob("*.sh"))
+_SCRIPTS = "".join(script.read_text() for script in (REPOSITORY / "scripts").rglob("*.sh"))
 _MANUAL = re.findall(r"^#?([A-Z]\w+)=", (REPOSITORY / ".env.example").read_text(), re.M)
 _ASKED_FOR = [name for name in _MANUAL if re.search(rf"\b{name}\b", _SCRIPTS)]
 
@@ -172,7 +172,7 @@ def _make(folder: Path, operation: Operation) -> None:
     if operation.settings is not DEVELOPMENT:
         for name in ("old1", "old2"):
             (fake / f"replica-{name}").write_text("edge")
-        # As scripts/env.sh writes them.
+        # As scripts/prepare/env.sh writes them.
         (folder / "secrets").mkdir()
         for name, value in (SECRETS | {"TOKEN_KEY_PREVIOUS": "", "DB_PASS_PREVIOUS": ""}).items():
             (folder / "secrets" / name.lower()).write_text(value)

@@ -121,14 +121,14 @@ def test_an_update_that_was_rolled_back_is_not_done_because_the_swarm_did_not_an
 @pytest.mark.parametrize("helper", ["step x true", "told x true", "try x true", "asked true", "listed x true"])
 def test_a_step_in_a_condition_is_refused(helper: str, how: str) -> None:
     """There errexit is off in whatever it calls."""
-    script = f"set -Eeuo pipefail; . scripts/lib.sh; {how.format(helper)}"
+    script = f"set -Eeuo pipefail; . scripts/lib/common.sh; {how.format(helper)}"
     result = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert "in a condition, where errexit is off" in result.stderr
 
 
 def test_a_function_ends_at_its_first_line_that_fails() -> None:
-    script = "set -Eeuo pipefail; . scripts/lib.sh; f() { false; echo went on; }; step --or 'it failed' x f"
+    script = "set -Eeuo pipefail; . scripts/lib/common.sh; f() { false; echo went on; }; step --or 'it failed' x f"
     result = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.splitlines()[1:] == [

@@ -21,7 +21,7 @@ PAGE = (PROJECT / "docs/scaling.md").read_text()
 OLDEST, NEWEST = "1.31", "1.37"
 SECRETS = {"DB_PASS": "a#b='c\"", "DB_OWNER_PASS": "owner's", "TOKEN_KEY": "0123456789abcdef" * 4}
 
-# Answers for Compose, which alone reads .env (scripts/settings.sh; that it does: tests/stack/test_env_file.py).
+# Answers for Compose, which alone reads .env (scripts/lib/settings.sh; that it does: tests/stack/test_env_file.py).
 COMPOSE = """#!{python}
 import json, re, sys
 names = re.findall("^  ([A-Z0-9_]+): ", sys.stdin.read(), re.M)
@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     docker.parent.mkdir()
     docker.write_text(COMPOSE.format(python=sys.executable, settings=SECRETS | {"DB_SSLROOTCERT": "ca.pem"}))
     docker.chmod(0o755)
-    [commands] = re.findall(r"^```text\n(\. scripts/lib\.sh\numask .*?)^```", PAGE, re.M | re.S)
+    [commands] = re.findall(r"^```text\n(\. scripts/lib/common\.sh\numask .*?)^```", PAGE, re.M | re.S)
     environment = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
     subprocess.run(["bash", "-euc", commands], cwd=folder, env=environment, check=True)
     made = folder / "deploy/kubernetes/production"

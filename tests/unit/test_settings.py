@@ -168,7 +168,7 @@ def test_printing_settings_or_url_hides_the_secrets() -> None:
 
 
 def test_the_placeholder_is_the_one_of_the_manual_and_of_the_script_that_replaces_it() -> None:
-    script = (PROJECT / "scripts/env.sh").read_text()
+    script = (PROJECT / "scripts/prepare/env.sh").read_text()
     manual = (PROJECT / ".env.example").read_text()
     assert re.findall(r"^readonly placeholder=(.*)$", script, re.MULTILINE) == [PLACEHOLDER]
     [secrets] = re.findall(r"^readonly secrets=\((.*)\)$", script, re.MULTILINE)

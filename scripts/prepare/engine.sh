@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# usage: scripts/engine.sh
+# usage: scripts/prepare/engine.sh
 #
 # Finds a Docker Engine; starts one that is installed but not running; on Debian and Ubuntu installs one from the
 # distribution's own packages. Asks first on a terminal. INSTALL_ENGINE=no forbids both, with the remedy in words.
 # The machine's apt sources stay as they are: the packages are looked up through a private list of sources.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/../lib/common.sh"
 
 readonly apt_dir=/var/cache/tangga/apt
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# usage: scripts/browser.sh
+# usage: scripts/prepare/browser.sh
 #
 # Prints the path of a Chromium without a window, which one stack test needs. On Debian installs it if it is missing and
 # that is possible.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/../lib/common.sh"
 
 find_browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome; }
 

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # what is set here is used by the scripts that source it
-# Words, colours, timing and settings for the other scripts. Sourced, never run: . "${BASH_SOURCE%/*}/lib.sh"
+# Words, colours, timing and settings for the other scripts. Sourced, never run.
 
 # A function in $(...) ends at its first line that fails, as everywhere else.
 shopt -s inherit_errexit
 
 # Containers have this file alone mounted; their settings are in their environment.
-# shellcheck source=scripts/settings.sh
+# shellcheck source=scripts/lib/settings.sh
 [[ ! -e ${BASH_SOURCE%/*}/settings.sh ]] || . "${BASH_SOURCE%/*}/settings.sh"
 
 if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# usage: scripts/swarm.sh
+# usage: scripts/swarm-deploy.sh
 #
 # Deploys to the Docker Swarm of which this machine is a manager, from the files that .env chooses and deploy/swarm.yaml:
 # build, secrets, then the migration as a job, and only when that has completed, a rolling update of the API, each new task
 # ready before an old one ends. A job that fails leaves the API alone; an update that fails is rolled back by the swarm.
 # Either ends this with exit 1 and the reason.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly pending_seconds=60 converge_seconds=900 not_done=64
@@ -72,7 +72,7 @@ deploy() {
   local resolve=never
   [[ $SWARM_IMAGE != */* ]] || resolve=always
   docker compose config --format json |
-    docker run --rm --interactive --network none "$SWARM_IMAGE:$TAG" python3 -Ic "$(<scripts/swarm_stack.py)" "$1" |
+    docker run --rm --interactive --network none "$SWARM_IMAGE:$TAG" python3 -Ic "$(<scripts/swarm/stack.py)" "$1" |
     docker stack deploy --detach=true --with-registry-auth --resolve-image "$resolve" --compose-file - "$stack"
 }
 

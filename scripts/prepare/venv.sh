@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# usage: scripts/venv.sh
+# usage: scripts/prepare/venv.sh
 #
 # Makes .venv, which the stack tests need: they run outside the containers. Once for each state of the lock file. On
 # Debian and Ubuntu installs python3-venv if it is missing and that is possible.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
-cd "${BASH_SOURCE%/*}/.."
+. "${BASH_SOURCE%/*}/../lib/common.sh"
+cd "${BASH_SOURCE%/*}/../.."
 
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself
 install_python() { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: scripts/images.sh [--postgres MAJOR|IMAGE]
+# usage: scripts/prepare/images.sh [--postgres MAJOR|IMAGE]
 #
 # Makes sure that the two base images are here: present, else pulled, else (no registry answers) built from the mirror
 # that this Debian or Ubuntu machine installs its own packages from. A stand-in is announced, cached under a name of its
@@ -7,8 +7,8 @@
 #
 # --postgres: makes sure of another version of PostgreSQL, and prints the image's name as the last line.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
-cd "${BASH_SOURCE%/*}/.."
+. "${BASH_SOURCE%/*}/../lib/common.sh"
+cd "${BASH_SOURCE%/*}/../.."
 
 # The Debian release that has a version of PostgreSQL.
 declare -rA release_of=([15]=bookworm [17]=trixie)
@@ -157,7 +157,7 @@ use_stand_in() {
   local name=$1 image=$2
   # Never in place of one that somebody chose.
   [[ -z $(setting "$name") ]] || return 0
-  printf '\n# Added by scripts/images.sh: no image registry answered, so this stand-in was built from Debian packages.\n%s=%s\n' \
+  printf '\n# Added by scripts/prepare/images.sh: no image registry answered, so this stand-in was built from Debian packages.\n%s=%s\n' \
     "$name" "$image" >>.env
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# usage: scripts/env.sh
+# usage: scripts/prepare/env.sh
 #
 # Makes .env from .env.example, with random secrets and mode 0600, if there is none; never overwrites one. Refuses a
 # secret that is still the placeholder, naming the variable. In production, writes the secrets of .env into files.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
-cd "${BASH_SOURCE%/*}/.."
+. "${BASH_SOURCE%/*}/../lib/common.sh"
+cd "${BASH_SOURCE%/*}/../.."
 
 readonly placeholder=change-me
 readonly secrets=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD TOKEN_KEY)

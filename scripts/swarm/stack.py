@@ -1,5 +1,5 @@
 """Turn `docker compose config --format json` (stdin) into what `docker stack deploy` takes, with the services named as
-arguments. scripts/swarm.sh runs this in a container; it needs only the standard library.
+arguments. scripts/swarm-deploy.sh runs this in a container; it needs only the standard library.
 """
 
 import json

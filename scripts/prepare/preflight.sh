@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# usage: scripts/preflight.sh [--port]
+# usage: scripts/prepare/preflight.sh [--port]
 #
 # Checks what the stack needs before anything is changed: Docker Engine, Compose, memory, disk, and with --port that the
-# published ports are free or ours. Finds, starts or installs an engine first (scripts/engine.sh). Silent when all is well;
+# published ports are free or ours. Finds, starts or installs an engine first (scripts/prepare/engine.sh). Silent when all is well;
 # otherwise one line, a remedy, exit 1.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
-cd "${BASH_SOURCE%/*}/.."
+. "${BASH_SOURCE%/*}/../lib/common.sh"
+cd "${BASH_SOURCE%/*}/../.."
 
 readonly min_engine=25 min_compose=2.24 min_memory_mib=512 min_disk_mib=2048
 
@@ -22,7 +22,7 @@ check_versions() {
   local engine plugins compose by_hand='install Docker Engine with its compose and buildx plugins: https://docs.docker.com/engine/install/'
   IFS='|' read -r engine plugins <<<"$(ask_docker)"
   if [[ -z $engine ]]; then
-    scripts/engine.sh
+    scripts/prepare/engine.sh
     IFS='|' read -r engine plugins <<<"$(ask_docker)"
   fi
   at_least "$engine" "$min_engine" ||

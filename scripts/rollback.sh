@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# usage: scripts/down.sh [--yes] [--ask-only] REVISION
+# usage: scripts/rollback.sh [--yes] [--ask-only] REVISION
 #
 # Goes down to a revision (or by steps: -1). Says first what data that would lose, and then asks on a terminal for the
 # database's name to be typed; elsewhere goes ahead only with --yes, else exit 11. What would be lost is saved first.
 # Steps that lose nothing ask nothing. --ask-only: goes nowhere.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
+. "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 WOULD_LOSE_DATA=11

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# usage: scripts/swagger-ui.sh [VERSION INTEGRITY]
+# usage: scripts/prepare/swagger-ui.sh [VERSION INTEGRITY]
 #
 # Fetches Swagger UI from the npm registry into services/api/docs/swagger-ui, compressed, with its licences. Without
 # arguments: the version that is there, to see that the files are the published ones (`git status` then shows no
 # change). For another version, INTEGRITY is what `npm view swagger-ui-dist@VERSION dist.integrity` says.
 set -Eeuo pipefail
-. "${BASH_SOURCE%/*}/lib.sh"
-cd "${BASH_SOURCE%/*}/.."
+. "${BASH_SOURCE%/*}/../lib/common.sh"
+cd "${BASH_SOURCE%/*}/../.."
 
 _main() {
   local target=services/api/docs/swagger-ui version integrity work archive file
