@@ -9,6 +9,7 @@
 # runs. So a run that is killed before leaves the old one serving.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
+. "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 read_settings # here, so that those who run in a part of this need not ask

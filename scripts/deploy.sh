@@ -13,6 +13,7 @@
 # that is killed leaves none in rotation that was not ready. What it leaves besides, the next run removes.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
+. "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly places=32 ahead=6 behind=8 would_lose_data=11 findings=12 kept_releases=3

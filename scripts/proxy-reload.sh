@@ -5,6 +5,7 @@
 # requests have ended. Not in the middle of a deploy: the new process would not know which replicas are going.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
+. "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 answers() { docker compose exec -T proxy socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show info' | grep '^Uptime_sec: [0-3]$'; }

@@ -6,6 +6,7 @@
 # database. The old one is kept until --confirm drops it; --undo swaps it back.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
+. "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly UNKNOWN_REVISION=13

@@ -8,6 +8,7 @@
 # The new values stand in .env.rotating before anything else knows them, so a run that was killed is finished by the next.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
+. "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
 readonly next=.env.rotating passwords=(DB_PASS DB_OWNER_PASS POSTGRES_PASSWORD)

@@ -105,15 +105,14 @@ run_job() {
 
 # The cause in one line, the end of the log, and what to do next.
 job_failed() {
-  local state id error log cause remedy
+  local state id error log
   ((tried == not_done)) || give_up 'the migration was not begun; the API was not touched' 'mend that, then: make swarm-deploy'
   read -r _ state id error <<<"$(job_task)"
   log=$(docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 || true)
-  cause=$(sed -n 's/^error: //p' <<<"$log" | tail -n 1)
-  remedy=$(sed -n 's/^   do: //p' <<<"$log" | tail -n 1)
-  printf '    | %s\n' "${log//$'\n'/$'\n'    | }" >&2
-  die "the migration did not complete (its task is $state): ${cause:-${error:-no node has taken it}}; the API was not touched" \
-    "${remedy:-see docker service ps --no-trunc ${stack}_migrate}; then: make swarm-deploy"
+  words_of "$log" last
+  set_off "$log"
+  die "the migration did not complete (its task is $state): ${refused:-${error:-no node has taken it}}; the API was not touched" \
+    "${refused_remedy:-see docker service ps --no-trunc ${stack}_migrate}; then: make swarm-deploy"
 }
 
 # ready_tasks: how many tasks of the API run as the service now asks for.
@@ -165,8 +164,10 @@ update_failed() {
   [[ -z $state ]] || after="the swarm has rolled back ($state): the release before it serves"
   docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 | sed 's/^/    | /' >&2 || true
   container=$(docker inspect --format '{{.Status.ContainerStatus.ContainerID}}' "$id" 2>/dev/null || true)
+  # Of its last health check that said something.
   health=$(docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$container" 2>/dev/null |
-    sed -n 's/.*"detail":"\([^"]*\)".*/\1/p' | tail -n 1) || true
+    sed '/^[[:space:]]*$/d' | tail -n 1) || true
+  health=$(detail_of "$health")
   die "the new tasks did not become ready: ${health:-${error:-it says nothing}}; $after" \
     'mend the release, give it another TAG, then: make swarm-deploy'
 }

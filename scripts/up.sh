@@ -18,10 +18,8 @@ fate_of_api() {
   if [[ $state == running ]]; then say 'The API that was running goes on serving.'; else say 'The API was not started.'; fi
 }
 
-# set_off LOG: its end.
-set_off() { tail -n 15 <<<"$1" | sed 's/^/    | /' >&2; }
-
-# The cause in one line, the end of the log, and what to do next.
+# The cause in one line, the end of the log, and what to do next. Only the container's log says it: `docker compose up` hands
+# on no more than its status.
 migration_failed() {
   local exit_code
   exit_code=$tried
@@ -63,8 +61,8 @@ api_failed() {
   local reason
   log_of api
   [[ -n $log ]] || give_up 'the API was not started' 'mend that, then: make up'
-  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null |
-    sed -n 's/.*"detail":"\([^"]*\)".*/\1/p') || true
+  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null) || true
+  reason=$(detail_of "$reason")
   reason=${reason:-$log_cause}
   printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-$(tail -n 1 <<<"$log")}" >&2
   set_off "$log"

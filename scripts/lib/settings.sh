@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The settings of this stack, as Compose resolves them, and changes to .env that keep its other lines. lib.sh sources this.
+# The settings of this stack, as Compose resolves them. Sourced, never run.
 #
 # Compose alone reads .env: every line, quote and ${...} in it has one meaning. It is asked once, and what it said is kept in
 # .env.read (0600) with what that hung on, so that the scripts of one make target, and the next one, need not ask again.
@@ -26,19 +26,6 @@ read_settings() {
   _find_state
   _settings_state=$_state
   _save_settings || true
-}
-
-# confirmed_project: the project's name, for whoever removes something by it: what the scripts go by, if Compose, asked now
-# about the very files that it would use, says the same.
-confirmed_project() {
-  local name theirs
-  name=$(setting COMPOSE_PROJECT_NAME) || return
-  theirs=$(docker compose config --format json 2>&1) ||
-    die "Compose cannot read this stack: $(tail -n 1 <<<"$theirs")" 'mend that; nothing was changed'
-  theirs=$(sed -n 's/^  "name": "\(.*\)",\{0,1\}$/\1/p' <<<"$theirs")
-  [[ -n $name && $name == "$theirs" ]] ||
-    die "this stack is called $name here, and \"$theirs\" by Compose" 'name it in .env alone: COMPOSE_PROJECT_NAME=...; nothing was changed'
-  printf '%s' "$name"
 }
 
 # value_in FILE NAME: the value that Compose reads in a file like .env, whatever the environment says; nothing if there is none.
@@ -72,7 +59,7 @@ _default_project() {
 
 # _ask_compose NAME... -- COMMAND...: asks Compose with a file of its own, into _settings. So nothing has to be set yet.
 _ask_compose() {
-  local probe answer line value missing=0 names=()
+  local probe answer pair pairs value missing=0 names=()
   probe=$(_default_project)$'\nservices: {}\nx-settings:\n'
   while [[ $1 != -- ]]; do
     names+=("$1")
@@ -81,12 +68,10 @@ _ask_compose() {
   done
   answer=$("${@:2}" --project-directory . --file - config --format json 2>&1 <<<"$probe") || _not_read "$answer"
   _settings=()
-  while IFS= read -r line; do
-    [[ $line =~ ^\ {4}\"([A-Za-z_][A-Za-z0-9_]*)\":\ \"(.*)\",?$ ]] || continue
-    # JSON, in which Compose doubles each $. printf knows all escapes but the one of ".
-    printf -v value '%b' "${BASH_REMATCH[2]//\\\"/\\x22}"
-    _settings[${BASH_REMATCH[1]}]=${value//'$$'/'$'}
-  done <<<"$answer"
+  # What Compose has to say besides comes before the JSON.
+  mapfile -d '' -t pairs < <(sed -n '/^{/,$p' <<<"$answer" | json_pairs x-settings '*' 2>/dev/null)
+  # In which Compose doubles each $.
+  for ((pair = 0; pair + 1 < ${#pairs[@]}; pair += 2)); do _settings[${pairs[pair]}]=${pairs[pair + 1]//'$$'/'$'}; done
   ((${#names[@]})) || missing=1
   for value in "${names[@]}"; do [[ -n ${_settings[$value]+x} ]] || missing=1; done
   ((missing == 0)) || die "Compose does not say what the settings are: $(tail -n 1 <<<"$answer")" 'see docker compose version: this stack needs 2.24'
@@ -164,112 +149,4 @@ _save_settings() {
   local name fields=("$_settings_state")
   for name in "${_settings_names[@]}"; do fields+=("$name" "${_settings[$name]}"); done
   printf '%s\0' "${fields[@]}" | write_file .env.read 2>/dev/null
-}
-
-# ---- Writing ---------------------------------------------------------------------------------------------------------
-
-# replaced NAME=VALUE|-NAME...: .env on stdout with these values, or without these variables. A variable keeps its place and
-# the form of its line; one that is not there comes last; every other line stays as it is. Prints nothing if it fails.
-replaced() {
-  local LC_ALL=C text rest line head pieces=() ending=$'\n' pair name value number
-  local -A at=() all=()
-  text=$(cat .env && printf .) || return
-  rest=${text%.}
-  [[ ${rest%%$'\n'*} != *$'\r' ]] || ending=$'\r\n'
-  [[ -z $rest || $rest == *$'\n' ]] || rest+=$ending
-  while [[ -n $rest ]]; do
-    line=${rest%%$'\n'*}
-    if [[ $line =~ $_statement ]]; then
-      head=${BASH_REMATCH[0]} name=${BASH_REMATCH[4]}
-      value=$(_value_at "${rest:${#head}}")
-      value=${value%.}
-      pieces+=("$head" "$value")
-      at[$name]=$((${#pieces[@]} - 1)) all[$name]+=" ${at[$name]}"
-      rest=${rest:${#head}+${#value}}
-      # What is left of a line is a comment or the end of the line, except after a quote.
-      [[ $value == [\'\"]* ]] || { pieces+=("${rest%%$'\n'*}"$'\n') rest=${rest#*$'\n'}; }
-    else
-      pieces+=("$line"$'\n')
-      rest=${rest#*$'\n'}
-    fi
-  done
-  for pair in "$@"; do
-    name=${pair%%=*} value=${pair#*=}
-    if [[ $pair == -* ]]; then
-      for number in ${all[${name#-}]:-}; do
-        pieces[number - 1]='' pieces[number]=''
-        [[ -n ${pieces[number + 1]//[[:space:]]/} ]] || pieces[number + 1]=''
-      done
-    elif [[ -n ${at[$name]:-} ]]; then
-      number=${at[$name]}
-      pieces[number]=$(_quoted "$value")
-      # A comment behind nothing would be the value.
-      [[ -n $value || ${pieces[number + 1]:-} != *'#'* ]] || pieces[number]="''"
-    else
-      pieces+=("$name=$(_quoted "$value")$ending")
-    fi
-  done
-  printf -v text '%s' "${pieces[@]}"
-  _reads_back "$text" "$@" || return
-  printf '%s' "$text"
-}
-
-# The beginning of a line up to its value, in every form that Compose takes.
-_statement=$'^(\xef\xbb\xbf)?([ \t\r\v\f]*)(export[ \t]+)?([A-Za-z0-9_.-]+)[ \t\r\v\f]*[=:][ \t\r\v\f]*'
-
-# _value_at TEXT: the value that it begins with, as it is written; and a full stop, so that a line end at its end is kept.
-_value_at() {
-  local value=$1 double='^"([^"\\]|\\.)*"' single="^'([^'\\\\]|\\\\.)*'"
-  if [[ $value =~ $double || $value =~ $single ]]; then
-    value=${BASH_REMATCH[0]}
-  else
-    value=${value%%$'\n'*} value=${value%%' #'*}
-    value=${value%"${value##*[![:space:]]}"}
-  fi
-  printf '%s.' "$value"
-}
-
-# _quoted VALUE: written so that Compose reads the same.
-_quoted() {
-  local value=$1
-  case $value in
-    *[\'\\]*)
-      value=${value//\\/\\\\} value=${value//\"/\\\"} value=${value//\$/\\\$}
-      value="\"$value\""
-      ;;
-    *[!A-Za-z0-9_./:@%+,=-]*) value="'$value'" ;;
-  esac
-  printf '%s' "$value"
-}
-
-# _reads_back TEXT NAME=VALUE|-NAME...: whether Compose reads these values in it. Not asked of values that need no quotes.
-_reads_back() {
-  local file pair text=$1 names=() unset=()
-  local -A _settings=()
-  shift
-  for pair in "$@"; do
-    if [[ $pair == *[!A-Za-z0-9_./:@%+,=-]* ]]; then names+=("${pair%%=*}") unset+=(-u "${pair%%=*}"); fi
-  done
-  ((${#names[@]})) || return 0
-  file=$(mktemp) || return
-  printf '%s' "$text" >"$file" || return
-  _ask_compose "${names[@]}" -- env "${unset[@]}" docker compose --env-file "$file"
-  rm -f "$file"
-  for pair in "$@"; do
-    [[ -z ${_settings[${pair%%=*}]+x} || ${_settings[${pair%%=*}]} == "${pair#*=}" ]] ||
-      die "the value of ${pair%%=*} cannot be written into .env" 'write it there by hand'
-  done
-}
-
-# write_file NAME: stdin as this file, or as the file that this link leads to; complete before it has its name, and private
-# before it has content. Nothing in, nothing written: whoever should have made the content has failed.
-write_file() {
-  local target temporary
-  target=$(readlink -f -- "$1") || return
-  temporary=$(umask 077 && mktemp "$target.XXXXXX") || return
-  if ! cat >"$temporary" || [[ ! -s $temporary ]] || ! mv -- "$temporary" "$target"; then
-    rm -f "$temporary"
-    echo "$1 was not written" >&2
-    return 1
-  fi
 }

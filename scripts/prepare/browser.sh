@@ -5,6 +5,7 @@
 # that is possible.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/../lib/common.sh"
+. "${BASH_SOURCE%/*}/../lib/machine.sh"
 
 find_browser() { command -v chromium-headless-shell || command -v chromium || command -v google-chrome; }
 

@@ -6,6 +6,7 @@
 # The machine's apt sources stay as they are: the packages are looked up through a private list of sources.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/../lib/common.sh"
+. "${BASH_SOURCE%/*}/../lib/machine.sh"
 
 readonly apt_dir=/var/cache/tangga/apt
 

@@ -8,6 +8,7 @@
 # --postgres: makes sure of another version of PostgreSQL, and prints the image's name as the last line.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/../lib/common.sh"
+. "${BASH_SOURCE%/*}/../lib/machine.sh"
 cd "${BASH_SOURCE%/*}/../.."
 
 # The Debian release that has a version of PostgreSQL.

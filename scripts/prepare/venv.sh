@@ -5,6 +5,7 @@
 # Debian and Ubuntu installs python3-venv if it is missing and that is possible.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/../lib/common.sh"
+. "${BASH_SOURCE%/*}/../lib/machine.sh"
 cd "${BASH_SOURCE%/*}/../.."
 
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself

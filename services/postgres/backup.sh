@@ -20,7 +20,7 @@
 # the dump is none.
 set -Eeuo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-. "$here/../../scripts/lib/common.sh"
+. "$here/../../scripts/lib/ui.sh"
 . "$here/client.sh"
 
 readonly folder=${BACKUPS:-/backups} database=${DB_NAME:-}

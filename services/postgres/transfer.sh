@@ -6,7 +6,7 @@
 # scripts/db-upgrade.sh keeps writers out of FROM.
 set -Eeuo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-. "$here/../../scripts/lib/common.sh"
+. "$here/../../scripts/lib/ui.sh"
 . "$here/client.sh"
 
 readonly database=$DB_NAME said=/tmp/said

@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# What this stack is: the overlays that .env chooses, its name, its folder of backups. Sourced, never run.
+
+# Whether .env chooses the overlay for production.
+in_production() { _chosen compose.prod.yaml; }
+
+# Whether .env chooses the overlay for a database elsewhere.
+database_elsewhere() { _chosen deploy/external-db.yaml; }
+
+# Whether .env chooses the overlay with a pooler.
+pooled() { _chosen deploy/pooler.yaml; }
+
+_chosen() {
+  local files
+  files=$(setting COMPOSE_FILE) || exit
+  [[ $files == *"$1"* ]]
+}
+
+# confirmed_project: the project's name, for whoever removes something by it: what the scripts go by, if Compose, asked now
+# about the very files that it would use, says the same.
+confirmed_project() {
+  local name theirs
+  name=$(setting COMPOSE_PROJECT_NAME) || return
+  theirs=$(docker compose config --format json 2>&1) ||
+    die "Compose cannot read this stack: $(tail -n 1 <<<"$theirs")" 'mend that; nothing was changed'
+  # What Compose has to say besides comes before the JSON.
+  theirs=$(sed -n '/^{/,$p' <<<"$theirs" | json_values name 2>/dev/null) || true
+  [[ -n $name && $name == "$theirs" ]] ||
+    die "this stack is called $name here, and \"$theirs\" by Compose" 'name it in .env alone: COMPOSE_PROJECT_NAME=...; nothing was changed'
+  printf '%s' "$name"
+}
+
+# The folder with the backups, as Compose resolves it: ~ is the caller's home, any other path begins at this folder.
+backup_dir() {
+  local folder
+  folder=$(setting BACKUP_DIR ./backups)
+  # shellcheck disable=SC2088 # as it stands in .env
+  case $folder in
+    '~' | '~/'*) folder=$HOME${folder#\~} ;;
+    '~'*) die "BACKUP_DIR=$folder: nobody but a shell knows whose folder that is" 'write the whole path into .env' ;;
+  esac
+  printf '%s' "$folder"
+}
+
+# 192 random bits in characters that no file format or URL treats specially.
+random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+
+# detail_of ANSWER: the reason that /readyz gives, in what the API's health check prints ("503 {...}"); else nothing.
+detail_of() { json_values detail 2>/dev/null <<<"${1#* }" || true; }
+
+# in_backup COMMAND...: services/postgres/backup.sh in its container; for `told`.
+in_backup() { docker compose --progress quiet run --rm -T backup "$@"; }
