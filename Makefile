@@ -167,7 +167,7 @@ deploy: .ready ## [tag=v0.2.0] [outage=1] replace the release in production; no 
 
 .PHONY: undeploy
 undeploy: .ready ## [yes=1] [schema=keep] go back to the release before, and its schema
-	@scripts/deploy.sh --back $(if $(yes),--yes) $(if $(filter keep,$(schema)),--keep-schema)
+	@scripts/undeploy.sh $(if $(yes),--yes) $(if $(filter keep,$(schema)),--keep-schema)
 
 .PHONY: proxy-reload
 proxy-reload: .ready ## the proxy reads services/proxy/haproxy.cfg anew; no request fails

@@ -329,31 +329,6 @@ def _functions_of(folder: Path, script: str) -> None:
     (folder / "scripts/functions.sh").write_text("\n".join((folder / script).read_text().splitlines()[:-1]))
 
 
-@pytest.mark.parametrize(("tag", "noted"), [("v2", "from= to=v2"), ("v3", "from=v2 to=v3")])
-def test_a_release_with_the_same_tag_is_not_the_one_before(folder: Path, tag: str, noted: str) -> None:
-    _functions_of(folder, "scripts/deploy.sh")
-    (folder / ".env").write_text("TAG=v2\n")
-    (folder / ".deploy").mkdir()
-    (folder / ".deploy/log.jsonl").write_text('{"action": "deploy", "from": "v1", "to": "v2", "outcome": "ok"}\n')
-    said = _run(
-        folder,
-        """
-        . scripts/functions.sh
-        climb() { :; }; replace() { :; }; migrate() { echo abc; }
-        docker() { case "$*" in *' config '*) command docker "$@" ;; 'image ls --quiet '*:v?) echo an image ;; esac; }
-        old=(one) operation_from=''
-        forward "$1"
-        echo "from=$operation_from to=$operation_to"
-        """,
-        tag, **SECRETS,
-    )  # fmt: skip
-    before = {"v2": "v1", "v3": "v2"}[tag]
-    assert said.stdout.splitlines() == [
-        f"Release {tag} serves, at revision abc. The one before it, {before}, is kept: make undeploy",
-        noted,
-    ], said.stderr
-
-
 def test_leftovers_are_those_of_this_project_and_neither_serve_nor_are_kept(folder: Path) -> None:
     _functions_of(folder, "scripts/db-upgrade.sh")
     (folder / ".env").write_text(f"export COMPOSE_PROJECT_NAME={PREFIX}-env\nDB_VOLUME_PREVIOUS: kept # note\n")

@@ -94,7 +94,7 @@ OPERATIONS = {
         stands=r"release \S+ serves, but not all replicas of the one before are removed",
     ),
     "undeploy": Operation(
-        ("scripts/deploy.sh", "--back", "--yes"),
+        ("scripts/undeploy.sh", "--yes"),
         PRODUCTION,
         tolerated=ROLLING,
         stands="release v0 serves, but (not all replicas|the steps down failed)",
@@ -229,6 +229,14 @@ def run_again(folder: Path, operation: Operation, **fake: str) -> tuple[dict[str
         [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [],
         (folder / ".deploy/lock").exists(),
     )
+
+
+def says(folder: Path, pattern: str, *lines: str, status: int = 0) -> None:
+    """Let the fake engine answer the commands of this pattern (bash's) so; an earlier pattern wins."""
+    answers = folder / "fake/says"
+    answers.mkdir(exist_ok=True)
+    number = len(list(answers.iterdir()))
+    (answers / f"{number:02}").write_text("\n".join([pattern, str(status), *lines]) + "\n")
 
 
 def place(outcome: Outcome, pattern: str) -> str:

@@ -49,8 +49,8 @@ def test_every_variable_of_compose_is_explained_in_the_manual() -> None:
 def test_every_variable_of_the_manual_is_used() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE + OVERLAYS))
     used |= {name for name, value in _environment("api").items() if value is None}
-    scripts = ("scripts/deploy.sh", "scripts/prepare/images.sh")
-    used |= set(re.findall(r"setting ([A-Z_]+)", "".join((PROJECT / script).read_text() for script in scripts)))
+    scripts = [*PROJECT.glob("scripts/deploy/*.sh"), PROJECT / "scripts/prepare/images.sh"]
+    used |= set(re.findall(r"setting ([A-Z_]+)", "".join(script.read_text() for script in scripts)))
     assert used >= DOCUMENTED - COMPOSE_ALONE
 
 
