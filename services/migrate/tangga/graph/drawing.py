@@ -1,6 +1,5 @@
 """What there is to draw, the steps and the tables; and how they look in a terminal (rich). As SVG: drawing_svg.py."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -11,10 +10,9 @@ from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.exc import SAWarning
+from sqlalchemy import Connection
 
-from tangga.catalogue.ours import OURS
+from tangga.catalogue import model
 from tangga.journal.history import title
 
 # State -> sign in the terminal, colour in the terminal, colour in the SVG.
@@ -23,10 +21,7 @@ LOOKS = {
     "applied": ("●", "green", "#b7e4c7"),
     "pending": ("○", "yellow", "#ffe08a"),
 }
-_TYPES = text("""
-    SELECT relname, attname, format_type(atttypid, atttypmod) FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-    WHERE relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped
-""")
+_ON_DELETE = {"a": "", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 
 
 class Column(NamedTuple):
@@ -57,28 +52,38 @@ class Schema(NamedTuple):
 
 def read(connection: Connection) -> Schema:
     """Return the tables of a database, without those of the migrators."""
-    # Of a type that SQLAlchemy does not know, the name is what matters here, and that comes from the catalogue.
-    types = {(table, column): kind for table, column, kind in connection.execute(_TYPES)}
-    own = set(OURS)
-    metadata = MetaData()
-    with warnings.catch_warnings(action="ignore", category=SAWarning):
-        metadata.reflect(connection, only=lambda name, _: name not in own)
+    found = model.read(connection)
+    shown = sorted((table for table in found.tables.values() if table.kind != "f"), key=lambda table: table.title)
+    primary = {(index.table, number) for index in found.unique.values() if index.primary for number in index.key}
+    references = _references(found)
     tables: dict[str, list[Column]] = {}
     relations: list[Relation] = []
-    for table in sorted(metadata.tables.values(), key=lambda table: table.fullname):
-        name = table.fullname
-        tables[name] = []
-        for column in table.columns:
-            found = [
-                Relation(name, column.name, key.column.table.fullname, key.column.name, (key.ondelete or "").lower())
-                for key in sorted(column.foreign_keys, key=lambda key: key.target_fullname)
-            ]
-            relations += found
-            keys = " ".join(["PK"] * column.primary_key + ["FK"] * bool(found))
-            to = "; ".join(f"{each.to_table}.{each.to_column}" + _on_delete(each, ", ") for each in found)
-            kind = types.get((name, column.name), "") + (" null" if column.nullable else "")
-            tables[name].append(Column(column.name, kind, keys, to))
+    for table in shown:
+        tables[table.title] = []
+        for column in table.columns.values():
+            to = references.get((table.oid, column.number), [])
+            relations += to
+            keys = " ".join(["PK"] * ((table.oid, column.number) in primary) + ["FK"] * bool(to))
+            words = "; ".join(f"{each.to_table}.{each.to_column}" + _on_delete(each, ", ") for each in to)
+            kind = column.type + ("" if column.required else " null")
+            tables[table.title].append(Column(column.name, kind, keys, words))
     return Schema(tables, relations)
+
+
+def _references(schema: model.Schema) -> dict[tuple[int, int], list[Relation]]:
+    """Return what each column refers to, by table and column."""
+    references: dict[tuple[int, int], list[Relation]] = {}
+    for key in schema.constraints.values():
+        if key.type != "f" or key.parent not in schema.tables:
+            continue
+        table, parent = schema.tables[key.table], schema.tables[key.parent]
+        for own, of_parent in zip(key.columns or (), key.parent_columns or (), strict=True):
+            column, to_column = table.columns[own].name, parent.columns[of_parent].name
+            relation = Relation(table.title, column, parent.title, to_column, _ON_DELETE[key.on_delete])
+            references.setdefault((table.oid, own), []).append(relation)
+    return {
+        place: sorted(found, key=lambda each: (each.to_table, each.to_column)) for place, found in references.items()
+    }
 
 
 def _on_delete(relation: Relation, before: str) -> str:

@@ -21,12 +21,15 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tangga import connect, lint
+from tangga.catalogue import model
+from tangga.catalogue.model import Schema
 from tangga.catalogue.ours import OURS
 from tangga.connect import LOCK_NOT_AVAILABLE, diagnosis, is_of_integrity, sqlstate
 from tangga.exits import FINDINGS, STEP_FAILED, TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.failures import explain
 from tangga.plan import assertions
-from tangga.plan.assertions import Assertion, Question, Schema
+from tangga.plan.assertions import Assertion, Question
+from tangga.plan.demands import demands
 from tangga.plan.recording import Recorder, Statement, first_word, strength
 from tangga.project import Project, applied
 from tangga.scratch import rows
@@ -289,7 +292,7 @@ def _attempt(project: Project, pending: Sequence[Script], filled: Collection[str
     with Scratch(project).copy_of_live() as engine, _autocommit(engine) as observer:
         recorder = Recorder(engine, observer)
         _fill(engine, [table for table in filled if table not in empty], attempt.without_rows)
-        live = now = Schema.read(observer)
+        live = now = model.read(observer)
         changed: set[int] = set()
         grown: set[int] = set()
         with recorder.engine.connect() as connection:
@@ -300,8 +303,8 @@ def _attempt(project: Project, pending: Sequence[Script], filled: Collection[str
                         project.upgrade(connection, script.revision)
                     except Exception as error:
                         attempt.failure = error
-                now = Schema.read(observer)
-                step = _step(project, script, statements, before.losses(now, live))
+                now = model.read(observer)
+                step = _step(project, script, statements, _losses(before, now, live))
                 attempt.steps.append(step)
                 if attempt.failure:
                     step.error = explain(attempt.failure, project).what
@@ -314,9 +317,24 @@ def _attempt(project: Project, pending: Sequence[Script], filled: Collection[str
                         if number and "insert" in touch.work:
                             grown.add(number)
                 attempt.questions += [
-                    (step, question, set(changed), set(grown)) for question in assertions.demands(live, before, now)
+                    (step, question, set(changed), set(grown)) for question in demands(live, before, now)
                 ]
     return attempt
+
+
+def _losses(before: Schema, after: Schema, live: Schema) -> list[str]:
+    """Name the tables and columns of the live database that are there before, and gone afterwards."""
+    tables = [
+        f"table {table.title}" for oid, table in before.tables.items() if oid in live.tables and oid not in after.tables
+    ]
+    columns = [
+        f"column {table.title}.{column.name}"
+        for oid, table in before.tables.items()
+        if oid in after.tables
+        for number, column in table.columns.items()
+        if live.column(oid, number) and not after.column(oid, number)
+    ]
+    return sorted(tables) + sorted(columns)
 
 
 def _step(project: Project, script: Script, statements: list[Statement], gone: list[str]) -> Step:

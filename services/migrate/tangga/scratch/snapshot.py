@@ -5,23 +5,27 @@ them. Only rows and columns that were there then are compared: what a step adds 
 """
 
 from collections.abc import Collection
+from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from tangga.catalogue.ours import OURS
-from tangga.catalogue.sql import quoted
+from tangga.catalogue import model
+from tangga.catalogue.model import Column
+from tangga.catalogue.sql import execute, one, quoted, row
+from tangga.words import count
 
 # ruff: noqa: S608 - names are quoted, and come from the catalogue
 
-_COLUMNS = text("""
-    SELECT relname AS "table", attname AS name, atttypid::regtype::text AS type,
-           coalesce(attnum = ANY (indkey::smallint[]), false) AS key
-    FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
-    LEFT JOIN pg_index ON indrelid = pg_class.oid AND indisprimary
-    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-      AND relname <> ALL (:ours) AND attnum > 0 AND NOT attisdropped
-    ORDER BY relname, attnum
-""")
+# Numbers in pg_type, the same on every server.
+_NUMERIC, _JSON = 1700, 114
+
+
+class _Table(NamedTuple):
+    """A table as it is now: its columns by name, and which of them are the primary key."""
+
+    sql: str
+    columns: dict[str, Column]
+    key: list[str]
 
 
 class Snapshot:
@@ -30,95 +34,91 @@ class Snapshot:
     def __init__(self, observer: Connection) -> None:
         self._observer = observer
         self._tables = _describe(observer)
-        for number, (table, columns) in enumerate(self._tables.items()):
-            values = ", ".join(f"{_hash(name, kind)} AS c{i}" for i, (name, (kind, _)) in enumerate(columns.items()))
-            self._run(
-                f"CREATE TEMPORARY TABLE s{number} AS SELECT {_key(columns)} AS key, {values} FROM {quoted(table)}"
+        for number, table in enumerate(self._tables.values()):
+            values = ", ".join(f"{_hash(column)} AS c{i}" for i, column in enumerate(table.columns.values()))
+            execute(
+                observer,
+                f"CREATE TEMPORARY TABLE s{number} AS SELECT {_key(table.key)} AS key, {values} FROM {table.sql}",
             )
 
     def changes(self, excepted: Collection[str] = ()) -> list[str]:
         """Return, in words, which values differ now and which rows are gone; `excepted`: "table" or "table.column"."""
         now, lines = _describe(self._observer), []
-        for number, (table, columns) in enumerate(self._tables.items()):
-            if table not in now or table in excepted:
+        for number, (title, before) in enumerate(self._tables.items()):
+            if title not in now or title in excepted:
                 continue
-            found = [
-                (i, name, now[table][name][0]) for i, name in enumerate(columns)
-                if name in now[table] and f"{table}.{name}" not in excepted
-            ]  # fmt: skip
-            keys = {name: column for name, column in columns.items() if column[1]}
-            if keys and set(keys) <= set(now[table]):
-                lines += self._by_key(number, table, _key(keys), found)
+            table = now[title]
+            found = {
+                i: table.columns[name] for i, name in enumerate(before.columns)
+                if name in table.columns and f"{title}.{name}" not in excepted
+            }  # fmt: skip
+            if before.key and {*before.key} <= table.columns.keys():
+                lines += self._by_key(number, title, table, _key(before.key), found)
             else:
-                lines += self._as_a_whole(number, table, found)
+                lines += self._as_a_whole(number, title, table, found)
         return lines
 
     def surplus(self, excepted: Collection[str] = ()) -> list[str]:
         """Return which tables hold more rows now."""
         now, lines = _describe(self._observer), []
-        for number, table in enumerate(self._tables):
-            if table in now and table not in excepted:
-                more = self._one(f"SELECT (SELECT count(*) FROM {quoted(table)}) - (SELECT count(*) FROM s{number})")[0]
-                if more > 0:
-                    lines.append(f"{table}: {_rows(more)} more than before")
+        for number, title in enumerate(self._tables):
+            if title in now and title not in excepted:
+                rows = f"(SELECT count(*) FROM {now[title].sql}) - (SELECT count(*) FROM s{number})"
+                if (more := one(self._observer, f"SELECT {rows}")) > 0:
+                    lines.append(f"{title}: {count(more, 'row')} more than before")
         return lines
 
     def forget(self) -> None:
         """Drop the hashes."""
         for number in range(len(self._tables)):
-            self._run(f"DROP TABLE s{number}")
+            execute(self._observer, f"DROP TABLE s{number}")
 
-    def _by_key(self, number: int, table: str, key: str, found: list[tuple[int, str, str]]) -> list[str]:
-        hashes = "".join(f", {_hash(name, kind)} AS h{i}" for i, name, kind in found)
-        changed = "".join(
-            f", count(*) FILTER (WHERE there IS NOT NULL AND c{i} IS DISTINCT FROM h{i})" for i, *_ in found
-        )
-        gone, *counts = self._one(
+    def _by_key(self, number: int, title: str, table: _Table, key: str, found: dict[int, Column]) -> list[str]:
+        hashes = "".join(f", {_hash(column)} AS h{i}" for i, column in found.items())
+        changed = "".join(f", count(*) FILTER (WHERE there IS NOT NULL AND c{i} IS DISTINCT FROM h{i})" for i in found)
+        gone, *counts = row(
+            self._observer,
             f"SELECT count(*) FILTER (WHERE there IS NULL){changed} FROM s{number} "
-            f"LEFT JOIN (SELECT {key} AS there{hashes} FROM {quoted(table)}) AS now ON there = key"
+            f"LEFT JOIN (SELECT {key} AS there{hashes} FROM {table.sql}) AS now ON there = key",
         )
-        lines = [f"{table}: {_rows(gone)} gone"] if gone else []
-        for (_, name, _), count in zip(found, counts, strict=True):
-            if count:
-                lines.append(f"{table}.{name}: {_rows(count)} changed")
+        lines = [f"{title}: {count(gone, 'row')} gone"] if gone else []
+        for column, rows in zip(found.values(), counts, strict=True):
+            if rows:
+                lines.append(f"{title}.{column.name}: {count(rows, 'row')} changed")
         return lines
 
-    def _as_a_whole(self, number: int, table: str, found: list[tuple[int, str, str]]) -> list[str]:
+    def _as_a_whole(self, number: int, title: str, table: _Table, found: dict[int, Column]) -> list[str]:
         """Without a key, rows cannot be told apart: compare the sums."""
         lines = []
-        for i, name, kind in found:
-            before = self._one(f"SELECT count(*), sum(c{i}), count(c{i}) FROM s{number}")
-            after = self._one(f"SELECT count(*), sum({_hash(name, kind)}), count({quoted(name)}) FROM {quoted(table)}")
+        for i, column in found.items():
+            before = row(self._observer, f"SELECT count(*), sum(c{i}), count(c{i}) FROM s{number}")
+            after = row(self._observer, f"SELECT count(*), sum({_hash(column)}), count({column.sql}) FROM {table.sql}")
             if after[0] < before[0]:
-                return [f"{table}: {_rows(before[0] - after[0])} gone"]
+                return [f"{title}: {count(before[0] - after[0], 'row')} gone"]
             if after != before:
-                lines.append(f"{table}.{name}: changed")
+                lines.append(f"{title}.{column.name}: changed")
         return lines
 
-    def _run(self, statement: str) -> None:
-        self._observer.exec_driver_sql(statement.replace("%", "%%"))
 
-    def _one(self, statement: str) -> tuple[int, ...]:
-        return tuple(self._observer.exec_driver_sql(statement.replace("%", "%%")).one())
+def _describe(connection: Connection) -> dict[str, _Table]:
+    schema = model.read(connection, constraints=False)
+    keys = {index.table: index.key for index in schema.unique.values() if index.primary}
+    return {
+        table.title: _Table(
+            table.sql,
+            {column.name: column for column in table.columns.values()},
+            [column.name for column in table.columns.values() if column.number in keys.get(table.oid, ())],
+        )
+        for table in sorted(schema.tables.values(), key=lambda table: table.title)
+        if table.kind in ("r", "p") and not table.is_partition
+    }  # fmt: skip
 
 
-def _describe(connection: Connection) -> dict[str, dict[str, tuple[str, bool]]]:
-    tables: dict[str, dict[str, tuple[str, bool]]] = {}
-    for row in connection.execute(_COLUMNS, {"ours": [*OURS]}):
-        tables.setdefault(row.table, {})[row.name] = (row.type, row.key)
-    return tables
-
-
-def _hash(name: str, kind: str) -> str:
+def _hash(column: Column) -> str:
     # Equal numbers are equal however many zeros are printed behind the point; json is compared as what it means.
-    value = {"numeric": f"trim_scale({quoted(name)})", "json": f"{quoted(name)}::jsonb"}.get(kind, quoted(name))
+    value = {_NUMERIC: f"trim_scale({column.sql})", _JSON: f"{column.sql}::jsonb"}.get(column.type_oid, column.sql)
     return f"hashtextextended({value}::text, 0)"
 
 
-def _key(columns: dict[str, tuple[str, bool]]) -> str:
-    names = [f"{quoted(name)}::text" for name, (_, key) in columns.items() if key]
-    return f"ARRAY[{', '.join(names)}]" if names else "NULL"
-
-
-def _rows(count: int) -> str:
-    return f"{count} {'row' if count == 1 else 'rows'}"
+def _key(names: list[str]) -> str:
+    return f"ARRAY[{', '.join(f'{quoted(name)}::text' for name in names)}]" if names else "NULL"

@@ -80,7 +80,7 @@ class Capture:
         key = ", ".join(f"c{number}" for number in self._key)
         # A row that was changed twice counts as it was first.
         first = f"(SELECT DISTINCT ON ({key}) * FROM {self._name} ORDER BY {key}, n) AS old"
-        same = " AND ".join(f"now.{now.columns[number].name}::text = old.c{number}" for number in self._key)
+        same = " AND ".join(f"now.{now.columns[number].sql}::text = old.c{number}" for number in self._key)
         yield (
             self._item("deleted-rows", self._numbers),
             f"SELECT {self._names()} FROM {first} WHERE NOT EXISTS (SELECT FROM {now.rows} AS now WHERE {same})",
@@ -121,15 +121,15 @@ class Capture:
 
     def _comparable(self, now: Table, number: int) -> bool:
         # A column whose type was changed has a capture of its own, filled beforehand.
-        return not self.by_triggers or now.columns[number].identity == self._table.columns[number].identity
+        return not self.by_triggers or now.columns[number].exact_type == self._table.columns[number].exact_type
 
     def _as_it_was(self, connection: Connection, now: Table, number: int) -> str:
         """Return the column's present value as text, by way of its old type: what comes back unhurt is not lost."""
         old, new = self._table.columns[number], now.columns[number]
-        plain = f"now.{new.name}::text"
-        if old.identity == new.identity:
+        plain = f"now.{new.sql}::text"
+        if old.exact_type == new.exact_type:
             return plain
-        cast = f"CAST(now.{new.name} AS {old.type})::text"
+        cast = f"CAST(now.{new.sql} AS {old.type})::text"
         savepoint = connection.begin_nested()
         try:
             one(connection, f"SELECT count({cast}) FROM {now.rows} AS now")

@@ -7,47 +7,20 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from tangga.catalogue.ours import OURS
+from tangga.catalogue import model
+from tangga.catalogue.model import Column, Schema
 
 # The counters are those of the current transaction, rolled-back savepoints included: only a difference says something.
-_TABLES = text("""
-    SELECT pg_class.oid, format('%I.%I', nspname, relname) AS name, relkind = 'p' AS partitioned,
-           (SELECT min(inhparent) FROM pg_inherits WHERE inhrelid = pg_class.oid) AS parent,
-           coalesce(pg_relation_filenode(pg_class.oid), 0) AS file,
-           pg_stat_get_xact_tuples_updated(pg_class.oid) + pg_stat_get_xact_tuples_deleted(pg_class.oid) AS written,
-           ARRAY(SELECT array_to_string((indkey::int2[])[0:indnkeyatts - 1], ' ') FROM pg_index
-                 WHERE indrelid = pg_class.oid AND indisunique AND indisvalid AND indimmediate
-                   AND indpred IS NULL AND indexprs IS NULL
-                   AND NOT EXISTS (SELECT FROM pg_attribute
-                                   WHERE attrelid = indrelid AND attnum = ANY (indkey) AND NOT attnotnull)
-                 ORDER BY indisprimary DESC, indexrelid) AS keys
-    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE relkind IN ('r', 'p') AND relpersistence <> 't' AND nspname <> 'information_schema'
-      AND nspname NOT LIKE 'pg\\_%' AND relname <> ALL (:ours)
-    ORDER BY name
+_MOMENT = text("""
+    SELECT oid::int8, coalesce(pg_relation_filenode(oid), 0)::int8,
+           pg_stat_get_xact_tuples_updated(oid) + pg_stat_get_xact_tuples_deleted(oid)
+    FROM pg_class WHERE oid = ANY (CAST(:tables AS oid[]))
 """)
-# Columns that are computed from others hold nothing of their own.
-_COLUMNS = text("""
-    SELECT attrelid, attnum, quote_ident(attname) AS name, atttypid, atttypmod,
-           format_type(atttypid, atttypmod) AS type
-    FROM pg_attribute
-    WHERE attrelid = ANY (:tables) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-    ORDER BY attrelid, attnum
-""")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column; `name` is quoted where SQL wants it, `identity` is the type as the catalogue knows it."""
-
-    name: str
-    type: str
-    identity: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is at one moment. `columns` and `keys` go by the columns' numbers, which no rename changes."""
+    """A table as it is at one moment; columns that are computed from others are left out, for they hold nothing."""
 
     name: str
     partitioned: bool
@@ -68,7 +41,7 @@ class Table:
 
     def names(self, numbers: tuple[int, ...] | list[int]) -> list[str]:
         """Return the columns' names."""
-        return [self.columns[number].name for number in numbers]
+        return [self.columns[number].sql for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -93,17 +66,27 @@ class Change:
 
 def tables(connection: Connection) -> dict[int, Table]:
     """Return the tables with rows of their own (the migrators' are not among them), by oid."""
-    found = connection.execute(_TABLES, {"ours": [*OURS]}).all()
-    columns: dict[int, dict[int, Column]] = {row.oid: {} for row in found}
-    for row in connection.execute(_COLUMNS, {"tables": [*columns]}):
-        columns[row.attrelid][row.attnum] = Column(row.name, row.type, (row.atttypid, row.atttypmod))
-    return {
-        row.oid: Table(
-            row.name, row.partitioned, row.parent, row.file, row.written, columns[row.oid],
-            [tuple(map(int, key.split())) for key in row.keys],
-        )
-        for row in found
-    }  # fmt: skip
+    schema = model.read(connection, constraints=False)
+    moments = {oid: moment for oid, *moment in connection.execute(_MOMENT, {"tables": [*schema.tables]})}
+    keys = _keys(schema)
+    found = {}
+    for oid, table in schema.tables.items():
+        if table.kind != "f" and oid in moments:
+            columns = {number: column for number, column in table.columns.items() if not column.computed}
+            file, written = moments[oid]
+            found[oid] = Table(table.sql, table.kind == "p", table.parent, file, written, columns, keys.get(oid, []))
+    return found
+
+
+def _keys(schema: Schema) -> dict[int, list[tuple[int, ...]]]:
+    """Return the columns, by table, that tell rows apart at any moment; those of the primary key first."""
+    keys: dict[int, list[tuple[int, ...]]] = {}
+    for index in sorted(schema.unique.values(), key=lambda index: not index.primary):
+        columns = [schema.column(index.table, number) for number in index.key]
+        whole = index.valid and index.immediate and index.predicate is None
+        if whole and all(column and column.required and not column.computed for column in columns):
+            keys.setdefault(index.table, []).append(tuple(index.key))
+    return keys
 
 
 def changes(before: dict[int, Table], after: dict[int, Table]) -> dict[int, Change]:
@@ -121,7 +104,7 @@ def changes(before: dict[int, Table], after: dict[int, Table]) -> dict[int, Chan
                 retyped=frozenset(
                     number
                     for number in old.columns.keys() & new.columns.keys()
-                    if old.columns[number].identity != new.columns[number].identity
+                    if old.columns[number].exact_type != new.columns[number].exact_type
                 ),
             )
         if change != Change():

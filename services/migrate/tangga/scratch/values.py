@@ -1,0 +1,170 @@
+"""Ways to make values of a type from a number, in SQL; and guesses that may meet a CHECK."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tangga.catalogue.sql import literal
+
+
+class Way(NamedTuple):
+    """How to make values: SQL with {n} for a number from 0, and how many values differ (None: any number)."""
+
+    sql: str
+    size: int | None = None
+
+    def at(self, n: str) -> str:
+        """Return the SQL for the number `n`, itself SQL."""
+        return self.sql.replace("{n}", f"({n})" if self.size is None else f"(({n}) % {self.size})")
+
+
+class Type(NamedTuple):
+    """A type as pg_type has it; `sql` is how SQL writes it with its modifier, `name` without."""
+
+    sql: str
+    name: str
+    # d: domain, e: enum, r: range, m: multirange, b: base, ...
+    kind: str
+    # A: array, N: number, S: text, ...
+    category: str
+    base: int
+    base_modifier: int
+    element: int
+    labels: list[str]
+    # What a range is over; the range of a multirange, and what that is over.
+    bound: int | None
+    range: str | None
+    multibound: int | None
+    # Of a domain, as it declares them.
+    checks: list[str]
+
+    def made_of(self, modifier: int) -> tuple[int, int] | None:
+        """Return the type that its values are made of, with that one's modifier; None if it stands for itself."""
+        if self.kind == "d":
+            return self.base, self.base_modifier
+        if self.category == "A" and self.element:
+            return self.element, modifier
+        over = self.bound or self.multibound
+        return (over, -1) if over else None
+
+
+def way(kind: Type, modifier: int, inner: Callable[[int, int], Way | None]) -> Way | None:
+    """Return how to make values of a type; None for a type that is not known here.
+
+    `inner` says it of another type, by its number in pg_type and its modifier.
+    """
+    cast = f"::{kind.sql}"
+    if kind.kind == "e":
+        labels = ", ".join(map(literal, kind.labels))
+        return Way(f"(ARRAY[{labels}])[1 + {{n}}]{cast}", len(kind.labels)) if labels else None
+    if not (below := kind.made_of(modifier)):
+        return _simple(kind.name, kind.category, cast, modifier)
+    part = inner(*below)
+    if part is None:
+        return None
+    if kind.kind == "d":
+        return Way(f"({part.sql}){cast}", part.size)
+    if kind.category == "A":
+        return Way(f"ARRAY[{part.at('{n}')}, {part.at('{n} + 1')}]{cast}", part.size)
+    bounds = f"{part.sql}, {part.sql.replace('{n}', '({n} + 1)')}"
+    return Way(f"{kind.name}({kind.range}({bounds}))" if kind.range else f"{kind.name}({bounds})", part.size)
+
+
+def _simple(name: str, category: str, cast: str, modifier: int) -> Way | None:
+    if name == "numeric" and modifier >= 0:
+        precision, scale = (modifier - 4) >> 16, ((modifier - 4) & 2047 ^ 1024) - 1024
+        return Way(f"({{n}}::numeric / 10::numeric ^ {scale}){cast}", 10 ** min(precision, 18))
+    if name in ("character varying", "character") and modifier >= 0:
+        length = modifier - 4
+        return Way(f"left('{'text '[: max(length - 12, 0)]}' || {{n}}, {length}){cast}", 10 ** min(length, 18))
+    if name in ("bit", "bit varying"):
+        length = min(modifier, 62) if modifier > 0 else 1 if name == "bit" else 62
+        return Way(f"{{n}}::bit({length}){cast}", 2**length)
+    if name in _WAYS:
+        known = _WAYS[name]
+        return Way(f"({known.sql}){cast}", known.size)
+    # citext and the like
+    return Way(f"({_TEXT}){cast}") if category == "S" else None
+
+
+# Capital, accent, double space, sometimes one at the end: so that a step that "cleans" the text is seen to change it.
+_TEXT = "'Text  é ' || {n} || repeat(' ', ({n} % 3)::integer)"
+_DAY = "date '2001-01-01'"
+_WAYS = {
+    "smallint": Way("{n}", 32767),
+    "integer": Way("{n}", 2**31 - 1),
+    "bigint": Way("{n}"),
+    "oid": Way("{n}", 2**31 - 1),
+    "numeric": Way("{n} + 0.25"),
+    "real": Way("{n} + 0.5", 2**22),
+    "double precision": Way("{n} + 0.25"),
+    "money": Way("{n}::numeric"),
+    "boolean": Way("{n} = 1", 2),
+    "text": Way(_TEXT),
+    "name": Way("'name ' || {n}"),
+    '"char"': Way("chr(33 + {n}::integer)", 90),
+    "uuid": Way("md5({n}::text)"),
+    "bytea": Way("decode(md5({n}::text), 'hex')"),
+    "json": Way("json_build_object('number', {n}, 'text', 'text ' || {n})"),
+    "jsonb": Way("jsonb_build_object('number', {n}, 'text', 'text ' || {n})"),
+    "xml": Way("'<number>' || {n} || '</number>'"),
+    "date": Way(f"{_DAY} + {{n}}::integer", 2_000_000),
+    "time without time zone": Way("time '00:00' + {n} * interval '1 millisecond'", 86_400_000),
+    "time with time zone": Way("time '00:00' + {n} * interval '1 millisecond'", 86_400_000),
+    "timestamp without time zone": Way(f"{_DAY} + {{n}} * interval '1 minute'"),
+    "timestamp with time zone": Way("timestamptz '2001-01-01 00:00+00' + {n} * interval '1 minute'"),
+    "interval": Way("{n} * interval '1 minute'"),
+    "inet": Way("inet '10.0.0.0' + {n}", 2**24),
+    "cidr": Way("set_masklen(inet '10.0.0.0' + {n}, 32)", 2**24),
+    "macaddr": Way("lpad(to_hex({n}), 12, '0')"),
+    "macaddr8": Way("lpad(to_hex({n}), 16, '0')"),
+    "point": Way("point({n}, {n})"),
+    "line": Way("line(point({n}, 0), point({n} + 1, 1))"),
+    "lseg": Way("lseg(point({n}, 0), point({n} + 1, 1))"),
+    "box": Way("box(point({n}, 0), point({n} + 1, 1))"),
+    "path": Way("path(polygon(box(point({n}, 0), point({n} + 1, 1))))"),
+    "polygon": Way("polygon(box(point({n}, 0), point({n} + 1, 1)))"),
+    "circle": Way("circle(point({n}, 0), 1)"),
+    "tsvector": Way("to_tsvector('simple', 'text ' || {n})"),
+    "tsquery": Way("plainto_tsquery('simple', 'text ' || {n})"),
+    "pg_lsn": Way("pg_lsn '0/0' + {n}::numeric"),
+}
+
+
+def guesses(category: str, numbers: list[int]) -> list[Way]:
+    """Return ways that may meet a CHECK in which these numbers stand."""
+    return {"N": _numbers, "S": _texts}.get(category, lambda _: [])(numbers)
+
+
+def _numbers(numbers: list[int]) -> list[Way]:
+    spans = [(low, high) for low in numbers for high in numbers if low < high][::-1]
+    return [
+        Way("{n} + 1"),
+        *(Way(f"{low} + {{n}}", high - low + 1) for low, high in spans),
+        *(Way(f"{low} + 1 + {{n}}", high - low - 1) for low, high in spans if high - low > 1),
+        *(Way(f"{number} + 1 + {{n}}") for number in numbers),
+        *(Way(f"{{n}} * {number}") for number in numbers),
+        Way("-1 - {n}"),
+        *(Way(f"{number} - 1 - {{n}}") for number in numbers),
+        Way("(1 + {n}) / 1002.0", 1000),
+    ]
+
+
+def _texts(numbers: list[int]) -> list[Way]:
+    sizes = [size for number in numbers for size in (number, number - 1, number + 1) if 0 < size <= 40]
+    padded = [(f"lpad({{n}}::text, {size}, '0')", 10 ** min(size, 18)) for size in sizes]
+    return [
+        Way("'person' || {n} || '@example.org'"),
+        Way("'name' || {n}"),
+        Way("'N' || {n}"),
+        Way("'n-' || {n}"),
+        Way("'0' || {n}"),
+        Way("'1' || {n}"),
+        Way("'+62' || lpad({n}::text, 10, '0')"),
+        Way("'https://example.org/' || {n}"),
+        *(Way(digits, count) for digits, count in padded),
+        # Letters only: digits become letters.
+        Way("translate({n}::text, '0123456789', 'abcdefghij')"),
+        Way("translate({n}::text, '0123456789', 'ABCDEFGHIJ')"),
+        *(Way(f"translate({digits}, '0123456789', 'ABCDEFGHIJ')", count) for digits, count in padded),
+        *(Way(f"translate({digits}, '0123456789', 'abcdefghij')", count) for digits, count in padded),
+    ]
