@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tangga.drift import command as drift
+from tangga.drift.comparison import compare
 from tangga.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
 from tests.databases import alembic_process, connect, migrate, owner_environment, query, run, scratch_database
 from tests.migrations.proving import project_of
@@ -206,7 +206,7 @@ def _drifted(source: str, by_hand: str) -> Iterator[str]:
 
 
 def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> None:
-    compared, found, _ = drift.compare(project_of(planted, migrated))
+    compared, found, _ = compare(project_of(planted, migrated))
     # The models of this process are the repository's, without what was planted.
     assert [line for line in found if not line.startswith("models: ")] == []
     assert compared > 30
@@ -216,7 +216,7 @@ def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> Non
 def test_drift_by_hand_is_found(planted: Path, migrated: str, name: str) -> None:
     by_hand, lines, _ = DRIFTS[name]
     with _drifted(migrated, by_hand) as database:
-        _, found, _ = drift.compare(project_of(planted, database))
+        _, found, _ = compare(project_of(planted, database))
         assert [line for line in found if not line.startswith("models: ")] == lines
 
 
@@ -282,10 +282,10 @@ def test_the_command_says_it_in_lines_and_in_json(at_head: str) -> None:
 
 def test_a_database_behind_its_files_is_compared_where_it_is(database: str) -> None:
     migrate(database, "upgrade", V4)
-    _, found, notes = drift.compare(project_of(live=database))
+    _, found, notes = compare(project_of(live=database))
     assert (found, notes) == ([], ["the database is not at head, so the models were not compared"])
     query(database, "ALTER TABLE posts DROP COLUMN alamat")
-    _, found, _ = drift.compare(project_of(live=database))
+    _, found, _ = compare(project_of(live=database))
     assert found == ["column posts.alamat: missing (character varying NOT NULL)"]
 
 
@@ -309,17 +309,17 @@ def test_a_file_changed_after_it_was_applied_is_found_and_can_be_accepted(projec
     file = plant(project, "change000001", "pass")
     migrate(database, "upgrade", "head", project=project)
     runs = project_of(project, database)
-    assert drift.compare(runs)[1] == []
+    assert compare(runs)[1] == []
     file.write_text(f"{file.read_text()}# changed\n")
-    assert drift.compare(runs)[1] == [
+    assert compare(runs)[1] == [
         f"file of change000001 (planted change000001): changed after it ran: migrations/versions/{file.name}"
     ]
     accepted = alembic_process(database, "drift", "--accept", "change000001", project=project)
     assert (accepted.returncode, accepted.stdout) == (0, "accepted: change000001 as its file is now\n")
-    assert drift.compare(runs)[1] == []
+    assert compare(runs)[1] == []
     # Only as it is now.
     file.write_text(f"{file.read_text()}# again\n")
-    assert len(drift.compare(runs)[1]) == 1
+    assert len(compare(runs)[1]) == 1
     refused = alembic_process(database, "drift", "--accept", "nosuch", project=project)
     assert refused.returncode == UNKNOWN_REVISION
 
@@ -329,7 +329,7 @@ def test_a_step_that_was_taken_back_may_be_changed(project: Path, database: str)
     migrate(database, "upgrade", "head", project=project)
     migrate(database, "downgrade", "-1", project=project)
     file.write_text(f"{file.read_text()}# changed\n")
-    assert drift.compare(project_of(project, database))[1] == []
+    assert compare(project_of(project, database))[1] == []
 
 
 def test_models_that_differ_from_the_steps_are_drift(project: Path, database: str) -> None:
@@ -341,7 +341,7 @@ def test_models_that_differ_from_the_steps_are_drift(project: Path, database: st
         after="model0000001",
     )
     migrate(database, "upgrade", "head", project=project)
-    assert sorted(drift.compare(project_of(project, database))[1]) == [
+    assert sorted(compare(project_of(project, database))[1]) == [
         "models: column posts.extra: in the schema, not in the models",
         "models: column posts.umur: type: INTEGER in the models, BIGINT in the schema",
         "models: index votes.ix_votes_post_id: in the models, not in the schema",
@@ -351,16 +351,14 @@ def test_models_that_differ_from_the_steps_are_drift(project: Path, database: st
 
 def test_who_may_write_the_version_table_is_compared(at_head: str) -> None:
     with _drifted(at_head, "GRANT INSERT ON alembic_version TO PUBLIC") as database:
-        assert drift.compare(project_of(live=database))[1] == [
-            "grant on table alembic_version: extra (INSERT TO PUBLIC)"
-        ]
+        assert compare(project_of(live=database))[1] == ["grant on table alembic_version: extra (INSERT TO PUBLIC)"]
 
 
 def test_a_table_that_the_owner_may_not_read_is_named_and_what_mends_it(at_head: str) -> None:
     with _drifted(at_head, "SELECT") as database:
         query(database, "CREATE TABLE theirs (id integer)", role="superuser")
         with pytest.raises(Stop) as stopped:
-            drift.compare(project_of(live=database))
+            compare(project_of(live=database))
     assert ": permission denied for table theirs" in stopped.value.what
     assert "as the superuser, " in stopped.value.remedy
     assert stopped.value.code == SCRATCH_FAILED

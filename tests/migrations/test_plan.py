@@ -25,8 +25,8 @@ from tangga.exits import (
     UNREACHABLE,
     Stop,
 )
-from tangga.plan import command as plan
-from tangga.plan import view as plan_table
+from tangga.plan import command, making, view
+from tangga.plan.model import Plan, strongest_lock
 from tests.databases import (
     PROJECT,
     alembic_process,
@@ -150,29 +150,29 @@ def at_v1() -> Iterator[str]:
         yield database
 
 
-def plan_of(database: str, project: Path = PROJECT, to: str = "head", seconds: int = 60) -> plan.Plan:
+def plan_of(database: str, project: Path = PROJECT, to: str = "head", seconds: int = 60) -> Plan:
     """Make a plan in this process."""
-    return plan.make(project_of(project, database), to, seconds=seconds)
+    return making.make(project_of(project, database), to, seconds=seconds)
 
 
-def code_of(made: plan.Plan) -> int:
+def code_of(made: Plan) -> int:
     """Return the exit code that the command would have."""
     try:
-        plan.verdict(made)
+        command.verdict(made)
     except Stop as stop:
         return stop.code
     return 0
 
 
-def printed(made: plan.Plan) -> str:
+def printed(made: Plan) -> str:
     """Return what a person reads."""
     output = io.StringIO()
     with redirect_stdout(output):
-        plan_table.show(made)
+        view.show(made)
     return output.getvalue()
 
 
-def by_statement(made: plan.Plan, revision: str) -> dict[str, dict[str, Any]]:
+def by_statement(made: Plan, revision: str) -> dict[str, dict[str, Any]]:
     """Return statement -> table -> what it does there."""
     [step] = [step for step in made.steps if step.revision == revision]
     return {each.sql: {touch.table: touch for touch in each.touches} for each in step.statements}
@@ -347,7 +347,7 @@ def test_the_staircase_from_v1(at_v1: str) -> None:
 
 
 def test_a_step_takes_the_branch_that_it_will_take(at_v1: str, database: str) -> None:
-    def owner_is_made(made: plan.Plan) -> bool:
+    def owner_is_made(made: Plan) -> bool:
         [step] = [step for step in made.steps if step.revision == V4]
         return "insert" in step.statements[0].touches[-1].work
 
@@ -358,7 +358,7 @@ def test_a_step_takes_the_branch_that_it_will_take(at_v1: str, database: str) ->
     with scratch_database() as empty:
         made = plan_of(empty)
         assert ([step.revision for step in made.steps], code_of(made)) == (REVISIONS, 0)
-        assert plan.strongest_lock(made) is None
+        assert strongest_lock(made) is None
 
 
 @pytest.mark.parametrize(("to", "count"), [("+1", 1), (V4, 3), ("head", 9)])
@@ -522,7 +522,7 @@ def test_the_live_database_is_only_read(populated: str, project: Path) -> None:
             plan_of(populated, project)
         assert stop.value.code == TABLE_LOCK_NOT_OBTAINED
     assert (catalogue(populated), rows(populated, "posts"), rows(populated, "users")) == before
-    engine = plan._read_only(project_of(live=populated).settings, 60)
+    engine = making.read_only(project_of(live=populated).settings, 60)
     with engine.connect() as session, pytest.raises(DBAPIError, match="read-only transaction"):
         session.execute(text("UPDATE posts SET umur = 0"))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tangga.drift import command as drift
+from tangga.drift.comparison import compare
 from tangga.exits import AHEAD, ALEMBIC_REFUSES, BEHIND
-from tangga.verify import command as verify
+from tangga.verify.walk import verify
 from tests.databases import alembic_process, migrate, query, scratch_database
 from tests.migrations.proving import project_of
 from tests.migrations.staircase import HEAD, REVISIONS, V1, V4, V5, V6, add_posts, catalogue, plant, revision, rows
@@ -42,7 +42,7 @@ def test_databases_at_the_baseline_past_it_and_empty_end_in_the_same_schema(proj
             assert revision(database) == HEAD
             assert catalogue(database) == catalogue(at_head)
             # The checksums of the folded files are known, so no file counts as changed.
-            assert drift.compare(project_of(project, database))[1] == []
+            assert compare(project_of(project, database))[1] == []
         assert rows(at_v5, "posts", "no_hp") == kept
         # What ran where: the baseline on the empty database only.
         assert query(empty, "SELECT revision FROM migration_log ORDER BY id") == [(name,) for name in REVISIONS[4:]]
@@ -62,7 +62,7 @@ def test_the_baseline_goes_down_to_nothing_is_verified_and_is_in_shape(
     migrate(database, "upgrade", "head", project=project)
     migrate(database, "downgrade", "base", project=project)
     assert not {"posts", "users", "votes"} & {row[0] for row in catalogue(database)["relations"]}
-    report = verify.verify(project_of(project), 5)
+    report = verify(project_of(project), 5)
     assert (report.findings, report.notes) == ([], [])
     for command in (["check"], ["format", "--check"]):
         shape = subprocess.run(
@@ -139,7 +139,7 @@ def test_types_functions_triggers_views_privileges_and_rows_are_folded_too(proje
             )
         # The sequence goes on where the inserted rows end.
         assert query(empty, 'INSERT INTO "Odd table" DEFAULT VALUES RETURNING id, "user"') == [(3, " :a")]
-        found = drift.compare(project_of(project, database))[1]
+        found = compare(project_of(project, database))[1]
         assert [line for line in found if not line.startswith("models: ")] == []
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from tangga.exits import FINDINGS
-from tangga.verify import command as verify
+from tangga.verify.model import Report
+from tangga.verify.walk import verify
 from tests.databases import alembic_process, query
 from tests.migrations.proving import project_of, scratch
 from tests.migrations.staircase import HEAD, REVISIONS, edit, plant
 
 
-def _report(project: Path, start: str | None = "plant0000001", rows: int = 20) -> verify.Report:
-    return verify.verify(project_of(project), rows, start)
+def _report(project: Path, start: str | None = "plant0000001", rows: int = 20) -> Report:
+    return verify(project_of(project), rows, start)
 
 
-def _texts(report: verify.Report) -> list[str]:
+def _texts(report: Report) -> list[str]:
     return [finding.text for finding in report.findings if not finding.text.startswith("models: ")]
 
 
@@ -29,7 +30,7 @@ def _planted(project: Path, upgrade: str, downgrade: str = "pass", header: str =
 
 
 def test_the_steps_pass_and_are_timed() -> None:
-    report = verify.verify(project_of())
+    report = verify(project_of())
     assert (report.findings, report.notes) == ([], [])
     assert [timing.revision for timing in report.timings] == REVISIONS
     assert all(timing.up and timing.down for timing in report.timings)
@@ -308,6 +309,6 @@ def test_nothing_is_left_on_the_scratch_server_and_the_live_database_is_not_touc
     before = made()
     with scratch().database():
         assert made() > before
-    verify.verify(project_of(live=database), 1)
+    verify(project_of(live=database), 1)
     assert made() == before
     assert query(database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]

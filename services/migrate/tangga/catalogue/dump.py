@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, text
 
-from tangga.catalogue.ours import OURS
+from tangga.catalogue.ours import OF_THE_APPLICATION, OURS
 
 _OUR_NAMES = {*OURS, "migration_log_id_seq"}
 _HEADER = re.compile(r"-- Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>[^;]*); Owner:")
@@ -25,14 +25,14 @@ _KINDS = {
 _OF_A_TABLE = {"CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "TRIGGER", "RULE", "POLICY", "DEFAULT"}
 _LONG = 200
 
-_INVALID = text("""
+_INVALID = text(f"""
     SELECT format('index %s.%s (INVALID: its build did not finish)', indrelid::regclass, relname),
            pg_get_indexdef(indexrelid)
-    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-    WHERE NOT indisvalid AND relkind = 'i' AND relnamespace = 'public'::regnamespace
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE NOT indisvalid AND relkind = 'i' AND {OF_THE_APPLICATION}
       -- One that is being built right now is invalid too, and rightly so.
       AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
-""")
+""")  # noqa: S608 - a condition of ours.py
 _NARROW = text("""
     SELECT format('sequence %s (narrower than its column %s.%s)', objid::regclass, refobjid::regclass, attname),
            format('%s, the column is %s', seqtypid::regtype, atttypid::regtype)
@@ -43,14 +43,15 @@ _NARROW = text("""
       AND seqmax < CASE atttypid WHEN 'bigint'::regtype THEN 9223372036854775807
                                  WHEN 'integer'::regtype THEN 2147483647 ELSE 0 END
 """)
-_WRITERS = text("""
+_WRITERS = text(f"""
     SELECT 'grant on table ' || relname,
            string_agg(privilege_type || ' TO ' || coalesce(rolname, 'PUBLIC'), ', ' ORDER BY privilege_type, rolname)
-    FROM pg_class, aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
-    WHERE relnamespace = 'public'::regnamespace AND relname = ANY (:ours)
+    FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace, aclexplode(relacl)
+    LEFT JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE {OF_THE_APPLICATION} AND relname = ANY (:ours)
       AND grantee <> relowner AND privilege_type <> 'SELECT'
     GROUP BY relname
-""")
+""")  # noqa: S608 - a condition of ours.py
 
 
 def entries(lines: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:

@@ -8,23 +8,19 @@ pg_dump prints them.
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import ARRAY, Connection, Enum, MetaData, text
+from sqlalchemy import Connection, Enum, MetaData, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateSchema, CreateTable, DropSchema
-from sqlalchemy.schema import sort_tables_and_constraints as sorted_tables
-from sqlalchemy.types import SchemaType, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from tangga.catalogue import dump as schema
 from tangga.causes import one_line
 from tangga.compared import NOT_BY_ALEMBIC, options
+from tangga.drift.beside import BESIDE, DEFAULT, made_beside, types_of
 
-_DEFAULT = "public"
-_BESIDE = "tangga_models"
 _KINDS = ("column", "constraint", "check constraint", "foreign key", "index")
 _LABELS = text("SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(:name) ORDER BY enumsortorder")
 # Alembic compares defaults, and knows that now() is CURRENT_TIMESTAMP; and whether NULL may be.
@@ -48,7 +44,7 @@ def compare(connection: Connection, dump: Callable[[], list[str]], models: Seque
     lines += [line for metadata in models for line in _labels(connection, metadata)]
     connection.rollback()
     try:
-        with _made_beside(connection, models) as beside:
+        with made_beside(connection, models) as beside:
             expected, there = _sides(schema.objects(dump()), beside, connection.dialect.identifier_preparer.quote)
     except Exception as error:  # models and types of the authors' own run here
         problem = f"the models' tables cannot be made on the scratch server ({one_line(error)})"
@@ -74,42 +70,6 @@ def _within(expected: dict[str, str], there: dict[str, str]) -> Iterator[tuple[s
             yield name, model, steps
 
 
-@contextmanager
-def _made_beside(connection: Connection, models: Sequence[MetaData]) -> Iterator[dict[str, str]]:
-    """Make the models' tables in schemas of their own, and drop them afterwards; yield schema -> schema beside it."""
-    path = connection.scalar(text("SHOW search_path"))
-    connection.rollback()
-    named = sorted({table.schema for each in models for table in each.tables.values() if table.schema} - {_DEFAULT})
-    beside = {_DEFAULT: _BESIDE, **{name: f"{_BESIDE}_{number}" for number, name in enumerate(named)}}
-    engine = connection.engine.execution_options(schema_translate_map=beside)
-    try:
-        with engine.begin() as making:
-            for name in beside.values():
-                making.execute(CreateSchema(name))
-            # First: a name without a schema is a model's table. The steps' types and functions are found behind it.
-            making.execute(text(f"SET LOCAL search_path = {_BESIDE}, {path}"))
-            for metadata in models:
-                _make(making, metadata)
-        yield beside
-    finally:
-        with engine.begin() as dropping:
-            for name in beside.values():
-                dropping.execute(DropSchema(name, cascade=True, if_exists=True))
-
-
-def _make(connection: Connection, metadata: MetaData) -> None:
-    for kind in _types(metadata):
-        kind.create(connection, checkfirst=True)
-    for table, keys in sorted_tables(metadata.tables.values()):  # type: ignore[no-untyped-call]
-        if table is None:  # what is left are keys that point in a circle
-            for key in keys:
-                connection.execute(AddConstraint(key))
-            continue
-        connection.execute(CreateTable(table, include_foreign_key_constraints=keys))
-        for index in table.indexes:
-            connection.execute(CreateIndex(index))
-
-
 def _sides(
     objects: dict[str, str], beside: dict[str, str], quote: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -121,10 +81,10 @@ def _sides(
         return words
 
     expected, there, tables = {}, {}, set()
-    in_names = {twin: "" if name == _DEFAULT else f"{name}." for name, twin in beside.items()}
+    in_names = {twin: "" if name == DEFAULT else f"{name}." for name, twin in beside.items()}
     in_words = {twin: f"{quote(name)}." for name, twin in beside.items()}
     for name, definition in objects.items():
-        if _BESIDE in name:
+        if BESIDE in name:
             plain = put_back(name, in_names)
             if plain.startswith("table "):
                 tables.add(plain.removeprefix("table "))
@@ -156,7 +116,7 @@ def _labels(connection: Connection, metadata: MetaData) -> list[str]:
     """Compare the labels of enums, in their order; one that is not there at all is seen with its column."""
     lines = {}
     quote = connection.dialect.identifier_preparer.quote
-    for kind in _types(metadata):
+    for kind in types_of(metadata):
         if not isinstance(kind, Enum) or not kind.native_enum or not kind.name:
             continue
         name = ".".join(quote(part) for part in (kind.schema, kind.name) if part)
@@ -164,15 +124,6 @@ def _labels(connection: Connection, metadata: MetaData) -> list[str]:
         if there and there != [*kind.enums]:
             lines[name] = f"type {name}: {', '.join(kind.enums)} in the models, {', '.join(there)} in the schema"
     return [*lines.values()]
-
-
-def _types(metadata: MetaData) -> Iterator[SchemaType]:
-    """Yield the columns' types that are objects of the schema themselves: enums, domains."""
-    for table in metadata.tables.values():
-        for column in table.columns:
-            kind = column.type.item_type if isinstance(column.type, ARRAY) else column.type
-            if isinstance(kind, SchemaType):
-                yield kind
 
 
 def _words(change: tuple[Any, ...]) -> str:

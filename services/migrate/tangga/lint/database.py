@@ -6,7 +6,7 @@ from alembic.script import Script
 from sqlalchemy import text
 
 from tangga import connect
-from tangga.drift.command import changed
+from tangga.drift.files import changed
 from tangga.lint.finding import Finding, about_file
 from tangga.lint.rules.files import EDITED
 from tangga.lint.rules.indexes import INVALID_INDEX

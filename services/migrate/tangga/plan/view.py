@@ -11,8 +11,7 @@ from rich.table import Table
 
 from tangga.plan import assertions
 from tangga.plan.assertions import Assertion
-from tangga.plan.command import Plan, Size, Step, as_document
-from tangga.plan.recording import Statement, Touch
+from tangga.plan.model import Plan, Size, Statement, Step, Touch, as_document
 
 # Without a terminal: wide enough that no word has to be cut.
 _WIDTH = 160

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from tangga import causes, connect
-from tangga.catalogue.sql import quoted
+from tangga.catalogue.sql import execute, literal, quoted
 from tangga.exits import SCRATCH_FAILED, Stop
 from tangga.project import Project, applied
 
@@ -141,8 +141,7 @@ class Scratch:
             server.execute(text("CREATE TEMPORARY TABLE output (n bigint GENERATED ALWAYS AS IDENTITY, line text)"))
             # CSV whose delimiter and quote occur in no text: a line is a value, as it is.
             copy = "COPY output (line) FROM PROGRAM {} WITH (FORMAT csv, DELIMITER e'\\x01', QUOTE e'\\x02')"
-            literal = "'" + f"exec bash -c {shlex.quote(script)}".replace("'", "''") + "'"
-            server.exec_driver_sql(copy.format(literal).replace("%", "%%"))
+            execute(server, copy.format(literal(f"exec bash -c {shlex.quote(script)}")))
             lines = [line or "" for line in server.scalars(text("SELECT line FROM output ORDER BY n"))]
         failed = next((number for number, line in enumerate(lines) if line.startswith(_FAILED)), None)
         if failed is not None:

@@ -25,7 +25,7 @@ from tangga.catalogue import dump as schema
 from tangga.catalogue.ours import OURS
 from tangga.catalogue.sql import quoted
 from tangga.causes import one_line
-from tangga.drift.command import position
+from tangga.drift.position import position
 from tangga.exits import ALEMBIC_REFUSES, BEHIND, Stop
 from tangga.journal import writing as journal
 from tangga.project import Project

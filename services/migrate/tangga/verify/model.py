@@ -1,0 +1,59 @@
+"""What proving the steps comes to: how long each took, what is at fault, what could not be looked at."""
+
+from typing import NamedTuple
+
+from alembic.script import Script
+
+from tangga.words import file_name
+
+
+class Timing(NamedTuple):
+    """One step, and how long it took (seconds; None: it was not run)."""
+
+    revision: str
+    message: str
+    up: float | None
+    down: float | None
+
+
+class Finding(NamedTuple):
+    """One fault; `revision` and `file` are empty if it is no single step's."""
+
+    revision: str
+    file: str
+    text: str
+
+
+class Report(NamedTuple):
+    """What was found. `overhead` is the time beyond the steps themselves, in seconds a step."""
+
+    timings: list[Timing]
+    findings: list[Finding]
+    notes: list[str]
+    unseen: bool  # a note says what of the models was not compared
+    seconds: float
+    overhead: float
+
+
+class Findings:
+    """Faults and notes, as they are found."""
+
+    def __init__(self) -> None:
+        self.faults: list[Finding] = []
+        self.notes: list[str] = []
+
+    def fault(self, step: Script | None, text: str) -> None:
+        """Add a fault of a step; without one, of the whole."""
+        self.faults.append(Finding(step.revision, file_name(step.path), text) if step else Finding("", "", text))
+
+    def values(self, step: Script, when: str, changes: list[str]) -> None:
+        """Add changes to values that were there before the step, but those that an earlier look has found."""
+        known = {fault.text.partition(": ")[2] for fault in self.faults if fault.revision == step.revision}
+        for line in changes:
+            if line not in known:
+                self.fault(step, f"after {when}, values that were there before: {line}")
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
