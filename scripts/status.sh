@@ -18,12 +18,12 @@ facts() {
   for file in "$folder"/*.json; do [[ ! -e $file ]] || backups=("$file" "${backups[@]}"); done
   printf '{"project": "%s", "tag": "%s", "services": [' "$(setting COMPOSE_PROJECT_NAME tangga)" "$(setting TAG latest)"
   # Not those of single commands, such as this one.
-  docker compose ps --all --format json | { grep -vF com.docker.compose.oneoff=True || true; } | joined
+  docker compose ps --all --format json | json_lines Labels '*com.docker.compose.oneoff=True*' | joined
   # Names of one database sort by time, so the newest comes last.
   printf '], "backups": ['
-  ((${#backups[@]} == 0)) || for file in "${backups[@]:0:shown}"; do tr -d '\n' <"$file"; echo; done | joined
+  ((${#backups[@]} == 0)) || for file in "${backups[@]:0:shown}"; do tr -d '\n' <"$file"; echo; done | json_lines file | joined
   printf '], "operations": ['
-  { tail -n "$shown" .deploy/log.jsonl 2>/dev/null || true; } | joined
+  { tail -n "$shown" .deploy/log.jsonl 2>/dev/null || true; } | json_lines action | joined
   printf ']}\n'
 }
 

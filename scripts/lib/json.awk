@@ -1,4 +1,4 @@
-# usage: awk [-v want=values|pairs|rows] [-v path='KEY * KEY'] -f json.awk   (by json_values, json_pairs and json_rows: json.sh)
+# usage: awk [-v want=values|pairs|fields|rows] [-v path='KEY * KEY'] -f json.awk   (see json.sh)
 #
 # Reads JSON texts, one behind the other, by the grammar of RFC 8259, and prints what is asked for; whatever the order of the
 # keys, the white space and the escapes. Ends with status 65 at what is no JSON; of rows, each of which is a line, it leaves
@@ -95,7 +95,7 @@ function take_value(token) {
 
 function take_scalar(value,   i) {
   if (expected !~ /value/) fail("unexpected value")
-  if (want == "rows") {
+  if (want == "rows" || want == "fields") {
     if (depth == 1) row[key[1]] = value
   } else if (depth == parts) {
     for (i = 1; i <= depth; i++) if (wanted[i] != "*" && wanted[i] != key[i] "") break
@@ -110,7 +110,7 @@ function take_scalar(value,   i) {
 # A value has ended.
 function done(   i, text) {
   expected = depth ? "more" : "value"
-  if (depth || want != "rows") return
+  if (depth || (want != "rows" && want != "fields")) return
   text = ""
   for (i = 1; i <= parts; i++) {
     gsub(/[\t\n]/, " ", row[wanted[i]])

@@ -12,8 +12,21 @@ json_values() { _json values "$*"; }
 # json_pairs KEY... '*': the last keys and their values, each ended by a NUL.
 json_pairs() { _json pairs "$*"; }
 
+# json_fields KEY...: of the object on stdin, the values of these keys, with a tab between them.
+json_fields() { _json fields "$*"; }
+
 # json_rows KEY...: of each object on stdin (JSON Lines), the values of these keys, with a tab between them.
 json_rows() { _json rows "$*"; }
+
+# json_lines KEY [PATTERN]: of JSON Lines on stdin, those whose value at KEY is not of this pattern; what is no JSON is left out.
+json_lines() {
+  local line value
+  while IFS= read -r line; do
+    value=$(json_values "$1" <<<"$line" 2>/dev/null) || continue
+    # shellcheck disable=SC2053 # a pattern
+    [[ -n ${2:-} && $value == $2 ]] || printf '%s\n' "$line"
+  done
+}
 
 # json_string TEXT: as JSON has it; no control characters.
 json_string() {

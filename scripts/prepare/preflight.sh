@@ -42,8 +42,8 @@ check_port() {
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
   # By what the container asks for, not by what it has: between two tries to start, it has no port.
   ours=$(docker ps --quiet --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME tangga)" |
-    xargs -r docker inspect --format '{{json .HostConfig.PortBindings}}')
-  [[ $ours == *"\"HostPort\":\"$port\""* ]] ||
+    xargs -r docker inspect --format '{{range .HostConfig.PortBindings}}{{range .}}{{println .HostPort}}{{end}}{{end}}')
+  [[ $'\n'$ours$'\n' == *$'\n'"$port"$'\n'* ]] ||
     die "port $port is in use by something else" "stop it, or choose another: $1=$((port < 1024 ? port + 8000 : port + 1)) make up"
 }
 

@@ -79,6 +79,12 @@ def test_rows_whatever_the_order_of_their_keys_and_without_what_is_cut_off() -> 
     assert rows.splitlines() == ["deploy\tv1\tv2", "undeploy\t\ta b"]
 
 
+def test_lines_whose_value_is_another_one() -> None:
+    lines = ['{"l": "a=1,one=True", "n": 1}', '{"n": 2, "l": "a=1"}', '{"n": "\\"l\\": \\"one=True\\""}', '{"l": "torn']
+    assert call(LIB, "json_lines", "l", "*one=True*", stdin="\n".join(lines) + "\n").splitlines() == lines[1:3]
+    assert call(LIB, "json_lines", "n", stdin="\n".join(lines) + "\n").splitlines() == lines[:3]
+
+
 def test_strings_that_the_scripts_write_are_read_back() -> None:
     text = 'a "quoted" \\ word, ünd'
     assert json.loads(call(LIB, "json_string", text)) == text
