@@ -9,8 +9,6 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-readonly UNKNOWN_REVISION=13
-
 new='' # the database that is being made
 
 # shellcheck disable=SC2329 # with_deploy_lock calls it
@@ -20,7 +18,7 @@ clean_up() { [[ -z $new ]] || in_backup drop "$new" >/dev/null 2>&1; }
 need_revision() {
   [[ $1 != base ]] || return 0
   attempt docker compose --progress quiet run --rm -T --no-deps migrate alembic show "$1"
-  ((tried != UNKNOWN_REVISION)) || die "$2" "$3"
+  ((tried != exit_unknown_revision)) || die "$2" "$3"
   ((tried == 0)) || give_up 'this image could not be asked for the revision; nothing was changed'
 }
 

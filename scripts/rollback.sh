@@ -8,8 +8,6 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-WOULD_LOSE_DATA=11
-
 _main() {
   local yes='' ask_only=''
   while [[ ${1:-} == --* ]]; do
@@ -22,7 +20,7 @@ _main() {
   attempt docker compose --progress quiet run --rm -T migrate alembic losses "$1"
   case $tried in
     0) ;;
-    "$WOULD_LOSE_DATA")
+    "$exit_would_lose_data")
       say "$answer"
       [[ -n $yes ]] || _ask
       ;;
@@ -41,7 +39,7 @@ _ask() {
 
 _refuse() {
   # shellcheck disable=SC2310 # one command
-  (die "$@") || exit "$WOULD_LOSE_DATA"
+  (die "$@") || exit "$exit_would_lose_data"
 }
 
 _main "$@"

@@ -7,8 +7,6 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/deploy/all.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-readonly would_lose_data=11 # the status of scripts/rollback.sh
-
 # choose_release: the one that serves, in operation_from; the one that it was deployed in place of, in operation_to.
 choose_release() {
   asked tag_that_serves
@@ -31,7 +29,7 @@ ask_for_losses() {
   TAG=$operation_from scripts/rollback.sh ${2:+--yes} --ask-only "$1" || status=$?
   case $status in
     0) return ;;
-    "$would_lose_data") note_refusal 'nothing was changed: the steps down would lose data' ;;
+    "$exit_would_lose_data") note_refusal 'nothing was changed: the steps down would lose data' ;;
     *) note_refusal 'nothing was changed: what the steps down would lose could not be asked' ;;
   esac
   exit "$status"

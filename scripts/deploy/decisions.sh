@@ -14,16 +14,6 @@ tag_from() {
   printf '%s' "${name//[^a-zA-Z0-9._-]/-}"
 }
 
-# schema_after_check STATUS: of `alembic current --check-heads`: where the database is, seen from the release.
-schema_after_check() {
-  case $1 in
-    0) say here ;;
-    6) say ahead ;;
-    8) say behind ;;
-    *) say unknown ;;
-  esac
-}
-
 # goes_down CURRENT TARGET [KEEP]: 1 if the schema has to go down for the release before; nothing if it stays.
 goes_down() { [[ $1 == "$2" || -n ${3:-} ]] || say 1; }
 

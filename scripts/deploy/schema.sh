@@ -2,8 +2,6 @@
 # shellcheck disable=SC2154 # checks.sh sets what a run knows
 # The schema of a release: asked for, linted, climbed to. Sourced.
 
-readonly findings=12 # the linter's status
-
 migrate() { docker compose --progress quiet run --rm -T --no-deps migrate alembic "$@" </dev/null; }
 
 # climb [OUTAGE]: to the schema of the release TAG, if the database is behind it.
@@ -30,7 +28,7 @@ lint() {
   STEP_QUIET=1 step --or 'the linter could not be built' --do "mend that, then again: make deploy. $serves" \
     'build the linter' docker compose --progress plain build tools
   attempt lint_pending "$1"
-  if ((tried == findings)); then
+  if ((tried == exit_findings)); then
     say "$answer" >&2
     die 'pending steps would hurt the release that runs' "see above. $serves"
   fi

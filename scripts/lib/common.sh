@@ -5,6 +5,8 @@
 . "${BASH_SOURCE%/*}/ui.sh"
 # shellcheck source=scripts/lib/json.sh
 . "${BASH_SOURCE%/*}/json.sh"
+# shellcheck source=scripts/lib/exits.sh
+. "${BASH_SOURCE%/*}/exits.sh"
 # shellcheck source=scripts/lib/settings.sh
 . "${BASH_SOURCE%/*}/settings.sh"
 # shellcheck source=scripts/lib/dotenv.sh

@@ -24,6 +24,9 @@ become_reader() {
 # jobs: as many as there are processors, but leave a large server some.
 jobs() { nproc | awk '{ print ($1 > 4 ? 4 : $1) }'; }
 
+# sum <NUMBERS: of a number a line; of millions of rows, too.
+sum() { awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
+
 # one_line FILE: the first error that a program named there, with the server's DETAIL and HINT, or the last that it said,
 # for a message.
 one_line() {

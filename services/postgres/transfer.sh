@@ -7,6 +7,7 @@
 set -Eeuo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 . "$here/../../scripts/lib/ui.sh"
+. "$here/../../scripts/lib/json.sh"
 . "$here/client.sh"
 
 readonly database=$DB_NAME said=/tmp/said
@@ -77,7 +78,8 @@ _main() {
   # So that both stop at once.
   to query -d postgres -c CHECKPOINT
   from query -d postgres -c CHECKPOINT
-  grep -o '"rows": [0-9]*' /tmp/to | awk '{ sum += $2 } END { printf "%.0f\n", sum }'
+  # A table's line is a key and a value of JSON.
+  sed -n 's/^table \(.*\)/{\1}/p' /tmp/to | json_values '*' rows | sum
 }
 
 _main "$@"

@@ -1,6 +1,5 @@
 """What a deploy decides, by its functions alone; and what it does of that, on the fake engine."""
 
-import dataclasses
 import itertools
 import json
 import re
@@ -9,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import OPERATIONS, Outcome, run, says
+from tests.unit.operations import OPERATIONS, Outcome, says
+from tests.unit.scripts.doing import calls, do
 from tests.unit.scripts.shell import call
 
-DECISIONS = "lib/ui.sh deploy/decisions.sh"
+DECISIONS = "lib/ui.sh lib/exits.sh deploy/decisions.sh"
 
 
 def decide(function: str, *arguments: str, stdin: str = "") -> str:
@@ -142,19 +142,8 @@ def test_images_by_their_tag() -> None:
 
 
 def deploy(folder: Path, *arguments: str, prepare: Callable[[Path], object] = bool, name: str = "deploy") -> Outcome:
-    operation = OPERATIONS[name]
-
-    def prepared(copy: Path) -> None:
-        operation.prepare(copy)
-        prepare(copy)
-
-    command = (operation.command[0], *arguments) if arguments else operation.command
-    _, outcome = run(folder / "copy", dataclasses.replace(operation, command=command, prepare=prepared))
-    return outcome
-
-
-def calls(outcome: Outcome, pattern: str) -> list[str]:
-    return [call for _, call in outcome.calls if re.search(pattern, call)]
+    command = (OPERATIONS[name].command[0], *arguments) if arguments else ()
+    return do(name, folder, command=command, prepare=prepare)
 
 
 def noted(*lines: dict[str, str]) -> Callable[[Path], None]:
@@ -322,13 +311,12 @@ def test_back_at_the_same_revision_goes_nowhere(tmp_path: Path) -> None:
     ],
 )
 def test_back_loses_nothing_unless_somebody_agrees(status: int, printed: str, reason: str, tmp_path: Path) -> None:
-    command = dataclasses.replace(OPERATIONS["undeploy"], command=("scripts/undeploy.sh",))
-
-    def prepare(folder: Path) -> None:
-        command.prepare(folder)
-        says(folder, "*alembic losses *", "posts.nama", status=status)
-
-    _, outcome = run(tmp_path / "copy", dataclasses.replace(command, prepare=prepare))
+    outcome = do(
+        "undeploy",
+        tmp_path,
+        command=("scripts/undeploy.sh",),
+        prepare=lambda folder: says(folder, "*alembic losses *", "posts.nama", status=status),
+    )
     assert outcome.code == status
     assert printed in outcome.printed
     assert outcome.log[-1]["reason"] == reason

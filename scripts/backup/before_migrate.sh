@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # lib/steps.sh sets $tried and $answer
+# A backup before a migration, if one is wanted and steps are pending. Sourced.
+
+# compose.prod.yaml has another default.
+# shellcheck disable=SC2310 # one command
+wanted_before_migrate() {
+  local default=false value
+  if in_production; then default=true; fi
+  value=$(setting BACKUP_BEFORE_MIGRATE "$default") || exit
+  says_yes "$value"
+}
+
+ask_alembic() { docker compose --progress quiet run --rm -T migrate alembic "$@" </dev/null; }
+
+# Where nothing was ever migrated, there is nothing to back up.
+before_migrate() {
+  local where
+  # shellcheck disable=SC2310 # each line fails by itself
+  if ! wanted_before_migrate; then return; fi
+  attempt ask_alembic current --check-heads
+  where=$(schema_after_check "$tried")
+  case $where in
+    here | ahead) return ;;
+    behind) ;;
+    *) give_up 'the database could not be asked whether steps are pending, so there is no backup, and nothing was migrated' ;;
+  esac
+  asked ask_alembic current
+  [[ -z $answer ]] || make_one
+}
