@@ -4,10 +4,21 @@
 # replaced NAME=VALUE|-NAME...: .env on stdout with these values, or without these variables. A variable keeps its place and
 # the form of its line; one that is not there comes last; every other line stays as it is. Prints nothing if it fails.
 replaced() {
-  local LC_ALL=C text rest line head pieces=() ending=$'\n' pair name value number
+  local LC_ALL=C text ending pieces=()
   local -A at=() all=()
   text=$(cat .env && printf .) || return
-  rest=${text%.}
+  _take_apart "${text%.}"
+  _put_in "$@"
+  printf -v text '%s' "${pieces[@]}"
+  _reads_back "$text" "$@" || return
+  printf '%s' "$text"
+}
+
+# _take_apart TEXT: into the caller's $pieces: a statement's head, its value, what follows, or a line that is none; in $at, where
+# a variable's last value is, in $all, where all are; in $ending, how a line ends.
+_take_apart() {
+  local rest=$1 line head name value
+  ending=$'\n'
   [[ ${rest%%$'\n'*} != *$'\r' ]] || ending=$'\r\n'
   [[ -z $rest || $rest == *$'\n' ]] || rest+=$ending
   while [[ -n $rest ]]; do
@@ -26,6 +37,11 @@ replaced() {
       rest=${rest#*$'\n'}
     fi
   done
+}
+
+# _put_in NAME=VALUE|-NAME...: into the caller's $pieces.
+_put_in() {
+  local pair name value number
   for pair in "$@"; do
     name=${pair%%=*} value=${pair#*=}
     if [[ $pair == -* ]]; then
@@ -42,9 +58,6 @@ replaced() {
       pieces+=("$name=$(_quoted "$value")$ending")
     fi
   done
-  printf -v text '%s' "${pieces[@]}"
-  _reads_back "$text" "$@" || return
-  printf '%s' "$text"
 }
 
 # The beginning of a line up to its value, in every form that Compose takes.

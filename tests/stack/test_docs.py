@@ -67,16 +67,6 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert dead == []
 
 
-def test_every_script_has_a_usage_line_and_is_strict() -> None:
-    for script in sorted((REPOSITORY / "scripts").rglob("*.sh")):
-        text = script.read_text()
-        if script.parent.name == "lib" and script.name != "with-scratch.sh":  # sourced
-            continue
-        assert "\nset -Eeuo pipefail\n" in text, script.name
-        assert re.search(r"^# usage: ", text, re.M), script.name
-        assert text.rstrip().endswith('_main "$@"'), script.name
-
-
 def test_commands_in_pages_name_real_targets(stack: Stack) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (stack.folder / "Makefile").read_text(), re.M)) | {
         "test-unit",

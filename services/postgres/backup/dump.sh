@@ -31,31 +31,54 @@ FROM (
 SQL
 }
 
-# shellcheck disable=SC2310 # each line that a condition calls fails by itself
+# Files of the container's own, for what is passed on: what contents.sql has said, what a program has, that the dump is
+# whole, whom it has waited for.
+readonly facts=/tmp/facts dump_said=/tmp/said dumped=/tmp/dumped waited=/tmp/waited
+
 dump() {
-  local created stamp partial facts=/tmp/facts said=/tmp/said dumped=/tmp/dumped waited=/tmp/waited compress=() name watch also
-  local revision server_version database_bytes
+  local created stamp partial name also
   [[ $database =~ ^[A-Za-z0-9_.-]+$ ]] || die "the database's name, $database, does not suit a file's" 'a backup by hand: docker compose exec db pg_dump'
   lock
-  # What a killed run has left.
+  open_folder
+  stamp=$(date -u +%Y%m%dT%H%M%SZ)
+  created=$(utc)
+  partial=$folder/.$database-$stamp
+  become_reader "$database"
+  export PGAPPNAME=tangga-backup
+  let_read >"$waited" 2>&1 &
+  # shellcheck disable=SC2064 # its number now
+  trap "rm -f '$folder'/.*.partial; kill $! 2>/dev/null || true" EXIT
+  take "$partial.dump.partial"
+  name=$database-$stamp-$(head -n 1 "$facts")
+  describe "$name" "$created" "$partial.dump.partial" >"$partial.json.partial"
+  chmod 0640 "$partial.json.partial"
+  sync "$partial.json.partial"
+  mv "$partial.dump.partial" "$folder/$name.dump"
+  mv "$partial.json.partial" "$folder/$name.json"
+  sync "$folder"
+  prune "$name"
+  also=$(waited_for "$waited")
+  [[ -z $also ]] || say "${also# }"
+  say "$name.dump: $(size "$(value "$name" bytes)"), $(rows "$name") rows"
+}
+
+# open_folder: without what a killed run has left, for the owner, and for the group that reads manifests.
+open_folder() {
   rm -f "$folder"/.*.partial "$dumped"
   umask 077
   # Fails where the folder is somebody else's or cannot have groups: then only BACKUP_BEFORE_MIGRATE misses it.
   { chgrp "$group" "$folder" && chmod 0750 "$folder"; } 2>/dev/null || true
-  stamp=$(date -u +%Y%m%dT%H%M%SZ)
-  created=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-  partial=$folder/.$database-$stamp
+}
+
+# take FILE: the dump, and what it holds in $facts: revision, version, size, and contents.sql. psql holds the transaction whose
+# snapshot pg_dump takes over: the digests are of the very same rows. The sequences come first: they belong to no snapshot, so
+# those in the dump are not behind these.
+# shellcheck disable=SC2310 # each line that a condition calls fails by itself
+take() {
+  local compress=()
   # Half the time and less space, where the client knows it.
   (($(major "$(pg_dump --version)") < 16)) || compress=(--compress=zstd)
-  become_reader "$database"
-  export PGAPPNAME=tangga-backup
-  let_read >"$waited" 2>&1 &
-  watch=$!
-  # shellcheck disable=SC2064 # its number now
-  trap "rm -f '$folder'/.*.partial; kill $watch 2>/dev/null || true" EXIT
-  # psql holds the transaction whose snapshot pg_dump takes over: the digests are of the very same rows. The sequences
-  # come first: they belong to no snapshot, so those in the dump are not behind these.
-  query -d "$database" -v facts="$facts" -v contents="$here/contents.sql" >/dev/null 2>"$said" <<SQL || die "the database could not be read: $(one_line "$said")$(waited_for "$waited")" "$(remedy "$said" 'see make ps, make logs s=db')"
+  query -d "$database" -v facts="$facts" -v contents="$here/contents.sql" >/dev/null 2>"$dump_said" <<SQL || die "the database could not be read: $(one_line "$dump_said")$(waited_for "$waited")" "$(remedy "$dump_said" 'see make ps, make logs s=db')"
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout');
 SELECT pg_export_snapshot() AS snapshot \gset
@@ -71,45 +94,38 @@ SELECT current_setting('server_version');
 SELECT pg_database_size(current_database());
 \i :contents
 \o
-\! pg_dump --format=custom ${compress[*]} --snapshot="\$SNAPSHOT" --lock-wait-timeout=60s --file='$partial.dump.partial' "\$DB_NAME" 2>$said && touch $dumped
+\! pg_dump --format=custom ${compress[*]} --snapshot="\$SNAPSHOT" --lock-wait-timeout=60s --file='$1' "\$DB_NAME" 2>$dump_said && touch $dumped
 COMMIT;
 SQL
-  [[ -e $dumped ]] || die "the dump failed: $(one_line "$said")$(waited_for "$waited")" "$(remedy "$said" 'the older backups are as they were; mend that, then: make backup')"
-  pg_restore --list "$partial.dump.partial" >/dev/null
+  [[ -e $dumped ]] || die "the dump failed: $(one_line "$dump_said")$(waited_for "$waited")" "$(remedy "$dump_said" 'the older backups are as they were; mend that, then: make backup')"
+  pg_restore --list "$1" >/dev/null
+}
+
+# describe NAME CREATED FILE: the manifest of a dump.
+describe() {
+  local revision server_version database_bytes
   {
     read -r revision
     read -r server_version
     read -r database_bytes
   } <"$facts"
-  name=$database-$stamp-$revision
-  {
-    cat <<JSON
+  cat <<JSON
 {
-  "file": "$name.dump",
+  "file": "$1.dump",
   "database": "$database",
-  "created_at": "$created",
+  "created_at": "$2",
   "revision": "$revision",
   "server_version": "${server_version%% *}",
   "image_version": "${TAG:-latest}",
-  "bytes": $(stat -c %s "$partial.dump.partial"),
-  "sha256": "$(sha256sum <"$partial.dump.partial" | cut -d ' ' -f 1)",
+  "bytes": $(stat -c %s "$3"),
+  "sha256": "$(sha256sum <"$3" | cut -d ' ' -f 1)",
   "database_bytes": $database_bytes,
   "roles": [
 $(listed role "$facts")
   ],
 JSON
-    held "$facts"
-    printf '}\n'
-  } >"$partial.json.partial"
-  chmod 0640 "$partial.json.partial"
-  sync "$partial.json.partial"
-  mv "$partial.dump.partial" "$folder/$name.dump"
-  mv "$partial.json.partial" "$folder/$name.json"
-  sync "$folder"
-  prune "$name"
-  also=$(waited_for "$waited")
-  [[ -z $also ]] || say "${also# }"
-  say "$name.dump: $(size "$(value "$name" bytes)"), $(rows "$name") rows"
+  held "$facts"
+  printf '}\n'
 }
 
 # waited_for FILE: what let_read has said, each once, on one line.
