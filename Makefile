@@ -275,6 +275,6 @@ help: ## this page
 .ready:
 	@scripts/prepare/preflight.sh && scripts/prepare/env.sh && scripts/prepare/images.sh
 .image: .ready
-	@. scripts/lib/common.sh; in_production || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
+	@. scripts/lib/common.sh; read_stack; [[ -n $$in_production ]] || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
 .tools: .ready
 	@. scripts/lib/common.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2

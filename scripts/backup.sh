@@ -24,7 +24,7 @@ make_one() {
 }
 
 _main() {
-  read_settings
+  read_stack
   case ${1:-} in
     '') make_one ;;
     --list) list "${@:2}" ;;

@@ -6,9 +6,9 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
-  if database_elsewhere; then
+  read_stack
+  if [[ -n $database_elsewhere ]]; then
     # shellcheck disable=SC2016 # expanded there
     exec docker compose --progress quiet run --rm scratch sh -c 'PGPASSWORD=$DB_OWNER_PASS exec psql -d "$0" -U "$DB_OWNER_USERNAME" "$@"' \
       "host=$(setting MIGRATE_DB_HOSTNAME "$(setting DB_HOSTNAME)") port=$(setting MIGRATE_DB_PORT "$(setting DB_PORT 5432)") dbname=$(setting DB_NAME tangga) sslmode=$(setting DB_SSLMODE verify-full) sslrootcert=/db-ca.pem" "$@"

@@ -108,8 +108,7 @@ not_complete() {
 renew_api() {
   local id
   read_settings
-  # shellcheck disable=SC2310 # one command
-  if pooled; then docker compose up --detach --wait --no-deps pooler; fi
+  if [[ -n $pooled ]]; then docker compose up --detach --wait --no-deps pooler; fi
   if [[ -z $files ]]; then
     docker compose up --detach --wait --no-deps api
     asked docker compose ps --quiet scheduled-backups
@@ -154,12 +153,11 @@ finish() {
 }
 
 _main() {
-  read_settings
+  read_stack
   asked docker compose ps --quiet --status running db
   [[ -n $answer ]] ||
     die 'the database of this stack does not run here' 'start it: make up; an external one: see docs/secrets.md'
-  # shellcheck disable=SC2310 # one command
-  if [[ -d secrets ]] && in_production; then files=1; fi
+  if [[ -d secrets && -n $in_production ]]; then files=1; fi
   with_deploy_lock rotate-secrets
   case ${1:-} in
     '') rotate ;;

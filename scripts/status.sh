@@ -29,13 +29,12 @@ facts() {
 
 ask() { facts | docker compose --progress quiet run --rm -T --no-deps migrate alembic status "$@"; }
 
-# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 _main() {
   local page
   read_settings
   case ${1:-} in
     --html)
-      page=$(ask --html) || exit
+      page=$(ask --html)
       printf '%s\n' "$page" >"$2"
       say "$2"
       ;;

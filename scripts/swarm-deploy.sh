@@ -19,14 +19,12 @@ check() {
   asked swarm_fact ControlAvailable
   [[ $answer == true ]] ||
     die 'this engine is no manager of a swarm' 'run this on a manager, or make a swarm of this machine: docker swarm init'
-  # shellcheck disable=SC2310 # one command
-  database_elsewhere ||
+  [[ -n $database_elsewhere ]] ||
     die 'the database of this stack is a container with a volume on this machine; a swarm would start it anywhere, without its data' \
       'put it elsewhere: COMPOSE_FILE=compose.yaml:deploy/external-db.yaml in .env (docs/scaling.md)'
   [[ $COMPOSE_FILE != *compose.prod.yaml* ]] ||
     die 'compose.prod.yaml is for one machine: proxy, file secrets' 'take it out of COMPOSE_FILE; deploy/swarm.yaml has what a swarm needs'
-  # shellcheck disable=SC2310 # one command
-  ! pooled ||
+  [[ -z $pooled ]] ||
     die 'deploy/pooler.yaml is for one machine: the swarm has no such service' \
       'name a pooler elsewhere by DB_HOSTNAME, with DB_POOLER=true and MIGRATE_DB_HOSTNAME (docs/scaling.md)'
   [[ ${TAG:-latest} != latest ]] ||
@@ -185,7 +183,7 @@ tidy() {
 }
 
 _main() {
-  read_settings
+  read_stack
   stack="$(setting COMPOSE_PROJECT_NAME tangga)-swarm"
   COMPOSE_FILE="$(setting COMPOSE_FILE compose.yaml)"
   TAG=$(setting TAG latest)

@@ -100,9 +100,8 @@ deploy() {
 }
 
 # There is nothing to start of a database elsewhere; migrate says whether it answers.
-# shellcheck disable=SC2310 # one command
 start_database() {
-  if database_elsewhere; then return; fi
+  if [[ -n $database_elsewhere ]]; then return; fi
   try 'database' database
   ((tried == 0)) || database_failed
 }
@@ -116,9 +115,8 @@ database() {
 }
 
 # Where no step has run there is no table, which is no error to be logged.
-# shellcheck disable=SC2310 # one command
 revision() {
-  if database_elsewhere; then
+  if [[ -n $database_elsewhere ]]; then
     docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1
     return
   fi
@@ -144,19 +142,18 @@ summary() {
   say "${dim}next:${reset} make history   make logs s=api   make down"
 }
 
-# shellcheck disable=SC2310 # each line of what is asked here fails by itself
 _main() {
   local started built=()
   started=$(now)
   scripts/prepare/preflight.sh --port
   scripts/prepare/env.sh
   scripts/prepare/images.sh
-  read_settings
+  read_stack
   # In production a release is built by its deploy, under a tag of its own.
-  if in_production; then built=(certificates); fi
+  if [[ -n $in_production ]]; then built=(certificates); fi
   step --or 'the build failed' 'build' docker compose --progress plain build "${built[@]}"
   start_database
-  if in_production; then
+  if [[ -n $in_production ]]; then
     deploy
     return
   fi
@@ -165,7 +162,7 @@ _main() {
   # it knows whether the migration succeeds.
   try 'migrate' docker compose up --no-deps --exit-code-from migrate migrate
   ((tried == 0)) || migration_failed
-  if pooled; then step --or 'the pooler did not start' --do 'see make logs s=pooler' 'pooler' docker compose up --detach --wait --no-deps pooler; fi
+  if [[ -n $pooled ]]; then step --or 'the pooler did not start' --do 'see make logs s=pooler' 'pooler' docker compose up --detach --wait --no-deps pooler; fi
   try 'api' start_api
   ((tried == 0)) || api_failed
   scheduled_backups

@@ -2,22 +2,15 @@
 # shellcheck disable=SC2154 # lib/steps.sh sets $tried and $answer
 # A backup before a migration, if one is wanted and steps are pending. Sourced.
 
-# compose.prod.yaml has another default.
-# shellcheck disable=SC2310 # one command
-wanted_before_migrate() {
-  local default=false value
-  if in_production; then default=true; fi
-  value=$(setting BACKUP_BEFORE_MIGRATE "$default") || exit
-  says_yes "$value"
-}
-
 ask_alembic() { docker compose --progress quiet run --rm -T migrate alembic "$@" </dev/null; }
 
 # Where nothing was ever migrated, there is nothing to back up.
 before_migrate() {
-  local where
-  # shellcheck disable=SC2310 # each line fails by itself
-  if ! wanted_before_migrate; then return; fi
+  local wanted where
+  # compose.prod.yaml has another default.
+  wanted=$(setting BACKUP_BEFORE_MIGRATE "$([[ -n $in_production ]] && echo true || echo false)")
+  # shellcheck disable=SC2310 # one command
+  says_yes "$wanted" || return 0
   attempt ask_alembic current --check-heads
   where=$(schema_after_check "$tried")
   case $where in

@@ -13,10 +13,9 @@ old=()
 
 # check_stack: whether .env has a stack that can be deployed to.
 check_stack() {
-  read_settings # here, so that those who run in a part of this need not ask
+  read_stack # here, so that those who run in a part of this need not ask
   project=$(confirmed_project)
-  # shellcheck disable=SC2310 # one command
-  in_production || die 'this stack has no proxy, so a deploy would be noticed' \
+  [[ -n $in_production ]] || die 'this stack has no proxy, so a deploy would be noticed' \
     'in .env: COMPOSE_FILE=compose.yaml:compose.prod.yaml (docs/production.md), then: make up; without it, make up replaces the release'
   wanted=$(setting API_REPLICAS 2)
   # shellcheck disable=SC2310 # one command

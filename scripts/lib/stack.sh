@@ -1,19 +1,17 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # whoever calls read_stack uses what it sets
 # What this stack is: the overlays that .env chooses, its name, its folder of backups. Sourced, never run.
 
-# Whether .env chooses the overlay for production.
-in_production() { _chosen compose.prod.yaml; }
-
-# Whether .env chooses the overlay for a database elsewhere.
-database_elsewhere() { _chosen deploy/external-db.yaml; }
-
-# Whether .env chooses the overlay with a pooler.
-pooled() { _chosen deploy/pooler.yaml; }
-
-_chosen() {
+# read_stack: the settings, and which overlays .env chooses: for production, for a database elsewhere, with a pooler. Each is 1
+# or nothing: a function in a condition would go on where a setting cannot be read.
+read_stack() {
   local files
-  files=$(setting COMPOSE_FILE) || exit
-  [[ $files == *"$1"* ]]
+  read_settings
+  files=$(setting COMPOSE_FILE)
+  in_production='' database_elsewhere='' pooled=''
+  [[ $files != *compose.prod.yaml* ]] || in_production=1
+  [[ $files != *deploy/external-db.yaml* ]] || database_elsewhere=1
+  [[ $files != *deploy/pooler.yaml* ]] || pooled=1
 }
 
 # confirmed_project: the project's name, for whoever removes something by it: what the scripts go by, if Compose, asked now

@@ -74,7 +74,7 @@ check_bundles() {
 _main() {
   make_readable
   [[ -e .env ]] || generate
-  read_settings
+  read_stack
   backup_folder
   check_bundles
   local name
@@ -84,7 +84,7 @@ _main() {
     [[ -n $(setting "$name") ]] || die "$name is not set" "put it into .env, for example: $name=$(random_secret)"
   done
   # A rotation that was cut off has gone further than .env: it is finished by the next one, and undone by nobody.
-  if in_production && [[ ! -e .env.rotating ]]; then write_files; fi
+  if [[ -n $in_production && ! -e .env.rotating ]]; then write_files; fi
 }
 
 _main "$@"

@@ -47,9 +47,8 @@ check_port() {
     die "port $port is in use by something else" "stop it, or choose another: $1=$((port < 1024 ? port + 8000 : port + 1)) make up"
 }
 
-# shellcheck disable=SC2310 # each line that a condition calls fails by itself
 check_ports() {
-  if in_production; then
+  if [[ -n $in_production ]]; then
     check_port HTTP_PORT 80
     check_port HTTPS_PORT 443
   else
@@ -71,7 +70,7 @@ check_room() {
 _main() {
   check_versions
   check_room
-  read_settings # or the line of .env that cannot be read
+  read_stack # or the line of .env that cannot be read
   if [[ ${1:-} == --port ]]; then check_ports; fi
 }
 

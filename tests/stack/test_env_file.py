@@ -152,8 +152,7 @@ BROKEN = {
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_line_that_compose_cannot_read_ends_a_script(folder: Path, text: str) -> None:
     (folder / ".env").write_text(text)
-    # Also where the value is asked for in the middle of a test.
-    for command in ("scripts/clean.sh", "scripts/backup.sh --list", "if in_production; then :; fi; echo went on"):
+    for command in ("scripts/clean.sh", "scripts/backup.sh --list", "read_stack; echo went on"):
         said = _run(folder, command, yes="1")
         assert said.returncode == 1, command
         assert BROKEN[text] in said.stderr
