@@ -222,7 +222,7 @@ lint: .tools ## every check that CI makes
 	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
 	@docker compose -f compose.yaml -f compose.prod.yaml config --quiet
 	@DB_HOSTNAME=db.example.org DB_SSLROOTCERT=/dev/null docker compose -f compose.yaml -f deploy/external-db.yaml -f deploy/pooler.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; lint-imports --no-cache --no-logo; alembic lint; shellcheck -x -P SCRIPTDIR scripts/*.sh scripts/*/*.sh services/*/*.sh services/*/*/*.sh .ci/run; hadolint Dockerfile'
+	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; lint-imports --no-cache --no-logo; alembic lint; printf "%s\n" scripts/*.sh scripts/*/*.sh services/*/*.sh services/*/*/*.sh .ci/run | xargs -P 4 -n 6 shellcheck -x -P SCRIPTDIR; hadolint Dockerfile'
 
 .PHONY: format
 format: .tools ## put Python into shape

@@ -2,7 +2,7 @@
 # shellcheck disable=SC2034 # whoever asks alembic uses them
 # The statuses of alembic that scripts go by (services/migrate/tangga/exits.py). Sourced, never run.
 
-readonly exit_ahead=6 exit_behind=8 exit_would_lose_data=11 exit_findings=12 exit_unknown_revision=13
+exit_ahead=6 exit_behind=8 exit_would_lose_data=11 exit_findings=12 exit_unknown_revision=13
 
 # schema_after_check STATUS: of `alembic current --check-heads`: where the database is, seen from the image: here, behind,
 # ahead or unknown.

@@ -113,6 +113,9 @@ OPERATIONS = {
         ("scripts/rotate-secrets.sh", "--finish"), stands="the old token key is in no file any more, but the API"
     ),
     "backup": Operation(("scripts/backup.sh",)),
+    "backup before a migration": Operation(
+        ("scripts/backup.sh", "--before-migrate"), DEVELOPMENT | {"BACKUP_BEFORE_MIGRATE": "true"}
+    ),
     "backup-verify": Operation(
         ("scripts/backup.sh", "--verify", "newest"),
         tolerated={r"-verify --profile \* down": "at the end: the scratch server is the next one's as well"},
