@@ -35,7 +35,7 @@ def test_what_is_sourced_says_so_and_does_nothing_by_itself(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# shellcheck shell=bash\n")
     assert "Sourced" in text
-    assert "_main" not in text
+    assert '_main "$@"' not in text
     assert path.parent != REPOSITORY / "scripts", "there, only entries stand"
 
 
