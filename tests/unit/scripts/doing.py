@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.unit.operations import OPERATIONS, Outcome, run
+from tests.unit.scripts.operations import OPERATIONS, Outcome, run
 
 
 def do(

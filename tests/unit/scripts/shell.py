@@ -2,7 +2,7 @@
 
 import subprocess
 
-from tests.unit.operations import REPOSITORY
+from tests.unit.scripts.operations import REPOSITORY
 
 
 def call(files: str, function: str, *arguments: str, stdin: str = "", status: int = 0) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import PRODUCTION, REPOSITORY, says
 from tests.unit.scripts.doing import calls, do
+from tests.unit.scripts.operations import PRODUCTION, REPOSITORY, says
 from tests.unit.scripts.shell import call
 
 DECISIONS = "lib/ui.sh backup/decisions.sh"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import Outcome, says
 from tests.unit.scripts.doing import calls, do
+from tests.unit.scripts.operations import Outcome, says
 from tests.unit.scripts.shell import call
 
 DECISIONS = "lib/ui.sh db-upgrade/decisions.sh"

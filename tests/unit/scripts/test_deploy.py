@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import OPERATIONS, Outcome, says
 from tests.unit.scripts.doing import calls, do
+from tests.unit.scripts.operations import OPERATIONS, Outcome, says
 from tests.unit.scripts.shell import call
 
 DECISIONS = "lib/ui.sh lib/exits.sh deploy/decisions.sh"

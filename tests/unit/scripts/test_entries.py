@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import REPOSITORY
+from tests.unit.scripts.operations import REPOSITORY
 
 SCRIPTS = sorted((REPOSITORY / "scripts").rglob("*.sh"))
 ALL = [*SCRIPTS, *sorted((REPOSITORY / "services/postgres").rglob("*.sh"))]

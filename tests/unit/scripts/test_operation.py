@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import REPOSITORY
+from tests.unit.scripts.operations import REPOSITORY
 
 LIBRARIES = "lib/ui.sh lib/json.sh lib/exits.sh lib/steps.sh lib/operation.sh"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.operations import OPERATIONS, Outcome, run
+from tests.unit.scripts.operations import OPERATIONS, Outcome, run
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """No step passes for done that was not: of each operation, each call of Docker fails in turn.
 
-The real scripts run, in a copy of what they need, with tests/unit/fake_docker first on PATH: an engine on which all
-goes well, but for the n-th call. Whatever n is, the operation must end with an error that names the cause, without a ✓
-for the step in which it was, with .env and secrets as before or a word on how it stands, and a line in the log. What
-may go wrong without ending the operation stands in its `tolerated`, with the reason.
+The real scripts run, in a copy of what they need, with fake_docker first on PATH: an engine on which all goes well, but
+for the n-th call. Whatever n is, the operation must end with an error that names the cause, without a ✓ for the step in
+which it was, with .env and secrets as before or a word on how it stands, and a line in the log. What may go wrong
+without ending the operation stands in its `tolerated`, with the reason.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import (
+from tests.unit.scripts.operations import (
     OPERATIONS,
     PLANTED,
     REPOSITORY,

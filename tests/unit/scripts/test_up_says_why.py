@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.operations import OPERATIONS, Outcome, place, run
+from tests.unit.scripts.operations import OPERATIONS, Outcome, place, run
 
 # What Compose says when it does not make or start a container, and what the remedy names.
 FROM_DAEMON = "Error response from daemon: "

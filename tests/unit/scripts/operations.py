@@ -1,4 +1,4 @@
-"""The operations of scripts/ on a fake engine (tests/unit/fake_docker), each in a copy of what it needs."""
+"""The operations of scripts/ on a fake engine (tests/unit/scripts/fake_docker), each in a copy of what it needs."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 DEVELOPMENT = {"API_PORT": "18349"}
 PRODUCTION = {
     "COMPOSE_FILE": "compose.yaml:compose.prod.yaml",
@@ -169,7 +169,7 @@ def _make(folder: Path, operation: Operation) -> None:
     (folder / "ca.pem").write_text("a certificate\n")
     (folder / "backups").mkdir()
     (folder / "bin").mkdir()
-    shutil.copy(REPOSITORY / "tests/unit/fake_docker", folder / "bin/docker")
+    shutil.copy(REPOSITORY / "tests/unit/scripts/fake_docker", folder / "bin/docker")
     fake = folder / "fake"
     fake.mkdir()
     if operation.settings is not DEVELOPMENT:
