@@ -27,6 +27,7 @@ export TANGGA_GID := $(shell id -g)
 migrate := docker compose run --rm migrate alembic
 author := docker compose run --rm tools alembic
 in_tools := docker compose run --rm --no-deps tools
+on_scratch := scripts/lib/with-scratch.sh
 
 ##@ The stack
 
@@ -74,7 +75,7 @@ shell: .tools ## shell in the tools container, with this folder mounted
 
 .PHONY: plan
 plan: .tools ## [to=head] [json=1] what migrate would do: statements, locks, sizes, findings
-	@scripts/lib/with-scratch.sh plan $(if $(json),--json) "$${to:-head}"
+	@$(on_scratch) plan $(if $(json),--json) "$${to:-head}"
 
 .PHONY: migrate
 migrate: .image ## [to=head] go up
@@ -125,7 +126,7 @@ show: .image ## r=head one step
 
 .PHONY: check
 check: .image .tools ## at head, models equal to schema, schema equal to the steps, files unchanged
-	@$(migrate) current --check-heads && scripts/lib/with-scratch.sh drift
+	@$(migrate) current --check-heads && $(on_scratch) drift
 
 .PHONY: migration-lint
 migration-lint: .tools ## [json=1] find steps that would hurt; asks the database too, if it is up
@@ -133,7 +134,7 @@ migration-lint: .tools ## [json=1] find steps that would hurt; asks the database
 
 .PHONY: verify
 verify: .tools ## [rows=100] every step down and up again on a scratch database, with rows
-	@scripts/lib/with-scratch.sh verify --rows "$${rows:-100}"
+	@$(on_scratch) verify --rows "$${rows:-100}"
 
 .PHONY: compat
 compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) on the schema of this one
@@ -141,7 +142,7 @@ compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) 
 
 .PHONY: graph
 graph: .tools ## [at=head] [svg=1] the steps, and the tables at a step
-	@scripts/lib/with-scratch.sh graph $(if $(svg),--svg) "$${at:-head}"
+	@$(on_scratch) graph $(if $(svg),--svg) "$${at:-head}"
 
 .PHONY: sql
 sql: .image ## [from=base] [to=head] print the SQL of the steps, run nothing
@@ -157,7 +158,7 @@ merge: .tools ## m="why" join several heads into one
 
 .PHONY: squash
 squash: .tools ## to=b25a1c6f7e13 fold the steps up to there into one
-	@scripts/lib/with-scratch.sh squash "$${to:?up to which revision? make squash to=...}"
+	@$(on_scratch) squash "$${to:?up to which revision? make squash to=...}"
 
 ##@ Operate
 
