@@ -24,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outage", action="store_true", help="let them break the release that runs, if they say so")
     parser.add_argument("--database", action="store_true", help="also ask the database: edited files, invalid indexes")
     parser.add_argument("--json", action="store_true", help="a list of objects, exceptions included")
+    parser.add_argument("--page", action="store_true", help="print the page of all rules, with their examples")
     parser.add_argument("--verbose", action="store_true", help="show the exceptions too, with their reasons")
 
 
@@ -31,6 +32,9 @@ def run(project: Project) -> None:
     """Print the findings; ends the program with the code FINDINGS if there are any that no exception covers."""
     options = project.config.cmd_opts
     assert options is not None
+    if options.page:
+        sys.stdout.write(_page())
+        return
     wanted = _wanted(project, options)
     found = _findings(project, options, wanted)
     if options.json:
@@ -41,6 +45,13 @@ def run(project: Project) -> None:
         sys.stdout.write("" if options.database else report.NOT_ASKED)
     if any(finding.exception is None for finding in found):
         raise SystemExit(FINDINGS)
+
+
+def _page() -> str:
+    with lint.needing_the_parser():
+        from tangga.lint.page import page
+
+    return page()
 
 
 def _wanted(project: Project, options: argparse.Namespace) -> Collection[str] | None:
