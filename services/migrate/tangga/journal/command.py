@@ -7,21 +7,28 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC
-from typing import Any
+from typing import Any, NamedTuple
 
 from tangga import version_rows
 from tangga.exits import ALEMBIC_REFUSES, Stop
-from tangga.journal.history import Entry, Step, list_steps, look, title, unknown_revisions
+from tangga.journal import view
+from tangga.journal.history import Entry, Position, Step, list_steps, look, title, unknown_revisions
 from tangga.project import Project
 from tangga.remedies import say
-from tangga.words import aligned, duration, print_lines, when
+from tangga.words import print_lines
 
 HELP = "Show what was applied, when and by which version, and what is pending, newest first."
 
 _PER_PAGE = 20
-# Of the tries that failed, so many are shown beneath a step; --all shows every one.
-_FAILURES_SHOWN = 3
+
+
+class _Page(NamedTuple):
+    """One page of the steps, or of the runs; and how many steps are pending in all."""
+
+    position: Position
+    lines: Sequence[Any]
+    pages: int
+    pending: int
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,91 +41,68 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(project: Project) -> None:
     """Print one page; raises Stop if there is no such page, DBAPIError if there is no database."""
-    options, settings, scripts = project.config.cmd_opts, project.settings, project.scripts
+    options = project.config.cmd_opts
     assert options is not None
-    position = look(settings)
-    steps = list_steps(scripts, position)
+    page = _page(project, options)
+    if options.json:
+        sys.stdout.write(json.dumps(_report(project, options, page), indent=2) + "\n")
+    else:
+        print_lines(*_heading(project, page), "", *_table(project, options, page), *_turning(options, page.pages))
+
+
+def _page(project: Project, options: argparse.Namespace) -> _Page:
+    position = look(project.settings)
+    steps = list_steps(project.scripts, position)
     lines: Sequence[Step | Entry] = position.entries if options.all else steps
     pages = max(1, -(-len(lines) // options.per_page))
     if options.page > pages:
         raise Stop(f"there is no page {options.page}: the last one is {pages}", say("history"), ALEMBIC_REFUSES)
     shown = lines[(options.page - 1) * options.per_page : options.page * options.per_page]
-    heads = scripts.get_heads()
-    pending = sum(step.state == "pending" for step in steps)
-    if options.json:
-        head = {"database": settings.database, "current": position.current, "heads": heads, "pending": pending}
-        key = "runs" if options.all else "revisions"
-        report = {**head, "page": options.page, "pages": pages, key: [_plain(line) for line in shown]}
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
-        return
-    at = ", ".join(position.current) or "nothing yet (base)"
-    what_now = f"{pending} pending: {say('migrate')}" if pending else "nothing pending"
-    print_lines(
-        f"database {settings.database} on {settings.address} | at {at} | head {', '.join(heads) or 'none'} | {what_now}"
-    )
-    unknown = unknown_revisions(scripts, position.current)
-    if unknown:
-        print_lines(f"This image is older than the database: it does not have {', '.join(unknown)}.")
-    if too_many := version_rows.surplus(scripts, position.current):
-        print_lines(f"{version_rows.what(too_many)}: {version_rows.remedy(too_many)}.")
-    print_lines("")
-    messages = {script.revision: title(script) for script in scripts.walk_revisions()}
-    print_lines(*(_entry_table(shown, messages) if options.all else _step_table(shown)))
-    if pages > 1:
-        command = say("history-page", page=options.page + 1)
-        if options.all or options.per_page != _PER_PAGE:
-            per_page = f" --per-page {options.per_page}" if options.per_page != _PER_PAGE else ""
-            command = f"alembic log{' --all' * options.all}{per_page} --page {options.page + 1}"
-        more = f": {command}" if options.page < pages else ""
-        print_lines("", f"page {options.page} of {pages}{more}")
+    return _Page(position, shown, pages, sum(step.state == "pending" for step in steps))
 
 
-def _step_table(steps: Sequence[Any]) -> list[str]:
-    rows = [("revision", "message", "state", "applied (UTC)", "took", "image", "by")]
-    for step in steps:
-        if step.by:
-            took = "stamped" if step.by.direction == "stamp" else duration(step.by.seconds)
-            done = (when(step.by.started_at), took, step.by.image_version, step.by.executed_by)
-        else:
-            done = ("no record" if step.state in ("applied", "current") else "", "", "", "")
-        rows.append((step.revision, step.message, step.state, *done))
-    lines = aligned(rows)
-    for place, step in reversed([*enumerate(steps, start=1)]):
-        lines[place + 1 : place + 1] = _failures(step.failures)
-    if any(row[3] == "no record" for row in rows):
-        lines += ["", "no record: applied before migration_log existed, or passed by a stamp"]
+def _report(project: Project, options: argparse.Namespace, page: _Page) -> dict[str, Any]:
+    return {
+        "database": project.settings.database,
+        "current": page.position.current,
+        "heads": project.scripts.get_heads(),
+        "pending": page.pending,
+        "page": options.page,
+        "pages": page.pages,
+        "runs" if options.all else "revisions": [view.plain(line) for line in page.lines],
+    }
+
+
+def _heading(project: Project, page: _Page) -> list[str]:
+    """Say where the database is, and what is wrong with that."""
+    settings, scripts, current = project.settings, project.scripts, page.position.current
+    at = ", ".join(current) or "nothing yet (base)"
+    heads = ", ".join(scripts.get_heads()) or "none"
+    what_now = f"{page.pending} pending: {say('migrate')}" if page.pending else "nothing pending"
+    lines = [f"database {settings.database} on {settings.address} | at {at} | head {heads} | {what_now}"]
+    if unknown := unknown_revisions(scripts, current):
+        lines.append(f"This image is older than the database: it does not have {', '.join(unknown)}.")
+    if too_many := version_rows.surplus(scripts, current):
+        lines.append(f"{version_rows.what(too_many)}: {version_rows.remedy(too_many)}.")
     return lines
 
 
-def _failures(failures: list[Entry]) -> list[str]:
-    lines = [
-        f"    failed {when(each.started_at)} going {each.direction} after {duration(each.seconds)}"
-        f" (image {each.image_version}, {each.executed_by}): {each.error}"
-        for each in failures[:_FAILURES_SHOWN]
-    ]
-    rest = len(failures) - _FAILURES_SHOWN
-    return [*lines, f"    and {rest} more: alembic log --all"] if rest > 0 else lines
+def _table(project: Project, options: argparse.Namespace, page: _Page) -> list[str]:
+    if not options.all:
+        return view.step_table(page.lines)
+    return view.entry_table(page.lines, {script.revision: title(script) for script in project.scripts.walk_revisions()})
 
 
-def _entry_table(shown: Sequence[Any], messages: dict[str, str]) -> list[str]:
-    rows = [("started (UTC)", "what", "outcome", "revision", "message", "took", "image", "by")]
-    for entry in shown:
-        message = messages.get(entry.revision, "(not in this image)")
-        took = "" if entry.direction == "stamp" else duration(entry.seconds)
-        what = (when(entry.started_at), entry.direction, entry.outcome, entry.revision, message)
-        rows.append((*what, took, entry.image_version, entry.executed_by))
-    lines = aligned(rows)
-    for place, entry in reversed([*enumerate(shown, start=1)]):
-        if entry.error:
-            lines.insert(place + 1, f"    {entry.error}")
-    return lines
-
-
-def _plain(line: Step | Entry) -> dict[str, Any]:
-    if isinstance(line, Entry):
-        return {**line._asdict(), "started_at": line.started_at.astimezone(UTC).isoformat()}
-    by, failures = line.by and _plain(line.by), [_plain(each) for each in line.failures]
-    return {"revision": line.revision, "message": line.message, "state": line.state, "by": by, "failures": failures}
+def _turning(options: argparse.Namespace, pages: int) -> list[str]:
+    """Say which page this is, and how to see the next one."""
+    if pages == 1:
+        return []
+    command = say("history-page", page=options.page + 1)
+    if options.all or options.per_page != _PER_PAGE:
+        per_page = f" --per-page {options.per_page}" if options.per_page != _PER_PAGE else ""
+        command = f"alembic log{' --all' * options.all}{per_page} --page {options.page + 1}"
+    more = f": {command}" if options.page < pages else ""
+    return ["", f"page {options.page} of {pages}{more}"]
 
 
 def positive(value: str) -> int:

@@ -68,7 +68,7 @@ def unknown_revisions(scripts: ScriptDirectory, revisions: Iterable[str]) -> lis
 
 def applied_below(scripts: ScriptDirectory, current: Iterable[str]) -> set[str]:
     """Return the revisions that a database at `current` has been through; raises CommandError for an unknown one."""
-    # One by one: a row that is below another (rows_of_version.py) is no reason to know nothing.
+    # One by one: a row that is below another (version_rows.py) is no reason to know nothing.
     return {script.revision for head in current for script in scripts.iterate_revisions(head, "base")}
 
 

@@ -1,7 +1,7 @@
 """The migrators' own tables: made by the first step that runs, and for migrators only.
 
-migration_log       what was done (journal.py)
-migration_backfill  how far a backfill has come (backfill.py)
+migration_log       what was done (writing.py)
+migration_backfill  how far a backfill has come (safe/batches.py)
 """
 
 from typing import Any

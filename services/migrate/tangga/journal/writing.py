@@ -1,7 +1,7 @@
 """What was done to the schema, when, how long it took and by which version: the table migration_log.
 
 A row is written in the step's own transaction, so it is there exactly if the step is. A step that failed leaves one
-too, written afterwards. The app can read the table (default privileges), not write it (bookkeeping.py).
+too, written afterwards. The app can read the table (default privileges), not write it (tables.py).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from tangga.journal import tables as bookkeeping
+from tangga.journal import tables
 from tangga.settings import Settings
 
 logger = logging.getLogger("tangga.journal")
@@ -70,7 +70,7 @@ def recorded(steps: Running, connection: Connection) -> Iterator[None]:
         if step is None or step is written or not _OF_A_STEP.match(statement):
             return statement, parameters
         written = step
-        bookkeeping.prepare(context.get_context())
+        tables.prepare(context.get_context())
         row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
         if not hasattr(cursor, "mogrify"):  # psycopg (3) sends values apart, so one statement at a time
             with cursor.connection.cursor() as other:
@@ -93,7 +93,7 @@ def record(steps: Running) -> Any:
         del heads, run_args
         if not (step.is_stamp or ctx.as_sql):
             return
-        bookkeeping.prepare(ctx)
+        tables.prepare(ctx)
         for revision in step.up_revisions:  # a stamp may pass several at once
             assert isinstance(revision, Script)
             direction = "stamp" if step.is_stamp else _direction(step)
@@ -132,7 +132,7 @@ def record_failure(steps: Running, connection: Connection, error: str) -> None:
         with connection.engine.begin() as beside:
             if beside.scalar(text("SELECT to_regclass('migration_log')")) is None:
                 return
-            bookkeeping.complete(beside)
+            tables.complete(beside)
             row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
             beside.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
     except DBAPIError as problem:

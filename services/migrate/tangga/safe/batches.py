@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tangga.guard.blockers import Retries, described, gave_way, sessions
 from tangga.guard.steps import Steps
-from tangga.journal import tables as bookkeeping
+from tangga.journal import tables
 
 logger = logging.getLogger("tangga.backfill")
 
@@ -96,7 +96,7 @@ def backfill(
         )
         op.execute(text(escaped(update)))
         return
-    bookkeeping.prepare(ctx)
+    tables.prepare(ctx)
     with steps.repeatable(), ctx.autocommit_block():
         connection = op.get_bind()
         connection.execute(_SHORTEN_LOCK_TIMEOUT, {"shorter": _ROW_LOCK_TIMEOUT})
