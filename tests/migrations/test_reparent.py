@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 from alembic.util import load_python_file
 
-from tangga.reparent.command import replace
+from tangga.reparent.rewriting import replace
 from tests.databases import (
     alembic_process,
     connect,
