@@ -9,8 +9,8 @@ from subprocess import CompletedProcess
 import pytest
 from alembic.script import Script, ScriptDirectory
 
-from tangga.graph import drawing
-from tangga.graph import svg as drawing_svg
+from tangga.graph import drawing, svg
+from tangga.graph.lanes import lanes
 from tests.databases import (
     alembic_process,
     eventually,
@@ -130,7 +130,7 @@ def test_tables_that_refer_to_each_other_in_every_way_are_drawn(tmp_path: Path) 
     # Types that SQLAlchemy has no name for, too.
     assert [column.type for column in schema.tables["mit < & $x$"]] == ["int4range null", "point null", "tsvector null"]
     file = tmp_path / "tables.svg"
-    file.write_bytes(drawing_svg.tables(schema))
+    file.write_bytes(svg.tables(schema))
     assert {"a", "b", "c", "mit < & $x$", "int4range null"} <= set(_texts(file))
     # A box for each table, none over another. An arrow for each pair of columns: a line and its head.
     boxes = [
@@ -153,7 +153,7 @@ def test_branches_and_merges_are_drawn_as_lanes(at_head: str, project: Path) -> 
     for name, after in BRANCHES:
         plant(project, name, "pass", after=after)
     migrate(at_head, "merge", "0000000000a1", "0000000000b2", "-m", "both", "--rev-id", "0000000000d1", project=project)
-    places, edges = drawing.lanes(scripts := [*ScriptDirectory(project / "migrations").walk_revisions()])
+    places, edges = lanes(scripts := [*ScriptDirectory(project / "migrations").walk_revisions()])
     assert [place.script for place in places] == scripts
     rows = {place.script.revision: row for row, place in enumerate(places)}
     # Every step is joined with each that it stands on, and nothing else is.

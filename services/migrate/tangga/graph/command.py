@@ -9,7 +9,9 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 
 from tangga.exits import UNKNOWN_REVISION, Stop
-from tangga.journal.history import applied_below, look
+from tangga.graph import drawing
+from tangga.graph.states import states
+from tangga.journal.history import look
 from tangga.project import Project
 from tangga.remedies import say
 from tangga.scratch.server import Scratch
@@ -28,35 +30,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(project: Project) -> None:
     """Print or write both drawings; raises Stop for a revision that is not there."""
-    # Not in the image that ships, whose help page imports this module.
-    from tangga.graph import drawing
-
     options = project.config.cmd_opts
     assert options is not None
     at = _revision(project.scripts, options.at)
-    current = look(project.settings).current
-    below = applied_below(project.scripts, current)
-    states = {script.revision: "pending" for script in project.scripts.walk_revisions()}
-    states |= dict.fromkeys(below, "applied") | dict.fromkeys(current, "current")
+    found = states(project.scripts, look(project.settings).current)
+    schema = _schema(project, at)
+    # Not in the image that ships, whose help page imports this module: rich and Matplotlib.
+    if options.svg:
+        from tangga.graph import svg
+
+        _write({"steps": svg.steps(project.scripts, found), f"tables-{at}": svg.tables(schema)})
+    else:
+        from tangga.graph import terminal
+
+        terminal.show_steps(project.scripts, found)
+        terminal.show_tables(schema, at)
+
+
+def _schema(project: Project, at: str) -> drawing.Schema:
+    """Return the tables as they are at a revision: on a scratch database that goes up to there."""
     with Scratch(project).database() as engine, engine.connect() as connection:
         if at != "base":
             project.upgrade(connection, at)
-        schema = drawing.read(connection)
-    if options.svg:
-        from tangga.graph import svg as drawing_svg
+        return drawing.read(connection)
 
-        folder = Path(FOLDER)
-        folder.mkdir(exist_ok=True)
-        # What is drawn anew at any time is not for git.
-        (folder / ".gitignore").write_text("*\n")
-        svgs = {"steps": drawing_svg.steps(project.scripts, states), f"tables-{at}": drawing_svg.tables(schema)}
-        for name, svg in svgs.items():
-            file = folder / f"graph-{name}.svg"
-            file.write_bytes(svg)
-            print_lines(str(file))
-    else:
-        drawing.show_steps(project.scripts, states)
-        drawing.show_tables(schema, at)
+
+def _write(drawings: dict[str, bytes]) -> None:
+    folder = Path(FOLDER)
+    folder.mkdir(exist_ok=True)
+    # What is drawn anew at any time is not for git.
+    (folder / ".gitignore").write_text("*\n")
+    for name, content in drawings.items():
+        file = folder / f"graph-{name}.svg"
+        file.write_bytes(content)
+        print_lines(str(file))
 
 
 def _revision(scripts: ScriptDirectory, name: str) -> str:
