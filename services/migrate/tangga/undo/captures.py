@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tangga.catalogue.sql import execute, one, row
 from tangga.undo.changes import Table
-from tangga.undo.saving import Item
+from tangga.undo.saves import Item
 
 TRIGGER_FUNCTION = """
 CREATE FUNCTION pg_temp.undo_capture() RETURNS trigger LANGUAGE plpgsql AS $undo$

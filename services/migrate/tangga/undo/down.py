@@ -5,10 +5,9 @@ tables are locked against writers, what is about to go is saved, and it runs aga
 that loses nothing runs once, and what was saved is what was lost, whoever writes meanwhile.
 """
 
-# ruff: noqa: S608 - names come from the catalogue, quoted by the server
-
 import logging
 from collections.abc import Callable
+from enum import Enum, auto
 from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
@@ -17,11 +16,12 @@ from sqlalchemy import Connection, text
 
 from tangga.catalogue.sql import execute, one
 from tangga.exits import STEP_FAILED, Stop
-from tangga.journal import tables as bookkeeping
+from tangga.journal.tables import prepare
 from tangga.undo.attempt import Attempt
-from tangga.undo.captures import TRIGGER_FUNCTION, Capture
+from tangga.undo.catching import Losses, catch, collect
 from tangga.undo.changes import Change, Table, changes, tables
-from tangga.undo.saving import KINDS, NOTATION, Folder, Item, Save
+from tangga.undo.saves import KINDS, Item, Save
+from tangga.undo.saving import Folder
 
 logger = logging.getLogger("tangga.undo")
 
@@ -33,45 +33,6 @@ class Unforeseen(Exception):
     """What a step does cannot be found out without doing it."""
 
 
-class Losses:
-    """What one run of a step loses: saved as it is found, or only counted if there is no folder."""
-
-    def __init__(self, connection: Connection, folder: Folder | None) -> None:
-        self.items: list[Item] = []
-        self._connection = connection
-        self._folder = folder
-
-    def add(self, item: Item, select: str) -> None:
-        """Save what a query returns; nothing if that is no row."""
-        item.rows = one(self._connection, f"SELECT count(*) FROM ({select}) AS lost")
-        if item.rows:
-            if self._folder:
-                self._folder.write(self._connection, item, select)
-            self.items.append(item)
-
-    def dropped(self, table: Table, change: Change) -> None:
-        """Save what is about to be dropped: a table, or the columns' values other than NULL."""
-        key = table.key(change.columns)
-        if change.dropped:
-            names = table.names([*table.columns])
-            self.add(Item("dropped-table", table.name, names, table.names(key), 0), _select(names, table))
-        elif change.columns:
-            # Without a key the whole row is kept: it may tell a person where the value belongs.
-            names = table.names([*dict.fromkeys([*key, *sorted(change.columns)])] if key else [*table.columns])
-            given = " OR ".join(f"{name} IS NOT NULL" for name in table.names(sorted(change.columns)))
-            item = Item("dropped-columns", table.name, names, table.names(key), 0)
-            self.add(item, f"{_select(names, table)} WHERE {given}")
-
-    def everything(self, found: dict[int, Table]) -> None:
-        """Save all tables, because nobody knows which of them will lose something."""
-        execute(self._connection, NOTATION)
-        for table in found.values():
-            names = table.names([*table.columns])
-            if table.parent is None and names:
-                self.add(Item("whole-table", table.name, names, table.names(table.key()), 0), _select(names, table))
-        execute(self._connection, "SET LOCAL row_security = on")
-
-
 def down(
     ctx: MigrationContext, script: Script, run: Callable[[], None], directory: Path | None, *, last: bool = False
 ) -> list[Item]:
@@ -81,123 +42,135 @@ def down(
     saved, and the caller rolls back; `last`: no other step is previewed after this one. Raises Unforeseen in a preview
     of a step that cannot be run in a transaction.
     """
-    connection = ctx.connection
-    assert connection is not None
+    assert ctx.connection is not None
+    _require_counters(ctx.connection)
+    # Made now, or a step that is taken back would take them with it.
+    prepare(ctx)
+    descent = _Descent(ctx, script, run, directory, last=last)
+    for _ in range(_ATTEMPTS):
+        state = descent.attempt()
+        if state in (_State.SAVED, _State.ALL_SAVED):
+            # Parts of the step must run outside a transaction. What it loses is saved; now for good.
+            run()
+        if state is not _State.LEARNED:
+            return descent.losses.items
+    raise Unforeseen(f"step {script.revision} does something else each time it is run")
+
+
+class _State(Enum):
+    """What an attempt has come to. Except for DONE, the step is taken back."""
+
+    DONE = auto()  # it has run, and what it lost is saved
+    LEARNED = auto()  # it did something that nobody had looked after: known now
+    FORESEEN = auto()  # a preview that knows enough without running it once more
+    SAVED = auto()  # what it loses is saved; a part of it must run outside a transaction
+    ALL_SAVED = auto()  # it cannot run inside a transaction, so every table is saved
+
+
+class _Descent:
+    """One step on its way down, attempt by attempt: what is known of it, and the folder of the present attempt."""
+
+    def __init__(
+        self,
+        ctx: MigrationContext,
+        script: Script,
+        run: Callable[[], None],
+        directory: Path | None,
+        *,
+        last: bool,
+    ) -> None:
+        assert ctx.connection is not None
+        self._ctx, self._connection = ctx, ctx.connection
+        self._script, self._run, self._directory, self._last = script, run, directory, last
+        self._known: dict[int, Change] = {}
+        self._before: dict[int, Table] = {}
+        self._folder: Folder | None = None
+        self.losses = Losses(self._connection, None)
+
+    def attempt(self) -> _State:
+        """Run the step inside a savepoint, and return what that has come to."""
+        self._open_folder()
+        self._before = tables(self._connection)
+        self._lock_known()
+        savepoint = self._connection.begin_nested()
+        try:
+            state = self._tried()
+            if state is _State.DONE:
+                savepoint.commit()
+            else:
+                savepoint.rollback()
+            if state is _State.LEARNED:
+                self._abandon()
+            elif state is _State.ALL_SAVED:
+                self._save_everything()
+        except BaseException:
+            self._abandon()
+            raise
+        return state
+
+    def _tried(self) -> _State:
+        captures = catch(self._connection, self._before, self._known, self.losses)
+        if self._last and self._known and not captures and not self._directory:
+            return _State.FORESEEN
+        attempt = Attempt(self._ctx)
+        try:
+            with attempt:
+                self._run()
+        except Exception as error:
+            if not attempt.explains(error):
+                raise
+            if self._folder is None:
+                raise Unforeseen(str(error).strip().partition("\n")[0]) from error
+            return _State.ALL_SAVED
+        after = tables(self._connection)
+        if self._learned(changes(self._before, after)):
+            return _State.LEARNED
+        collect(self._connection, captures, after, self.losses)
+        self._finish()
+        return _State.DONE if attempt.complete or not self._directory else _State.SAVED
+
+    def _learned(self, found: dict[int, Change]) -> bool:
+        """Add what an attempt did to what is known; tell whether that is more than was looked after."""
+        known = {oid: self._known.get(oid, Change()) | change for oid, change in found.items()}
+        if all(self._known.get(oid) == change for oid, change in known.items()):
+            return False
+        self._known |= known
+        return True
+
+    def _lock_known(self) -> None:
+        """Keep writers away from the tables that lose something, so that what is saved is what is lost."""
+        if self._directory and self._known:
+            names = ", ".join(self._before[oid].name for oid in self._known if oid in self._before)
+            execute(self._connection, f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+
+    def _save_everything(self) -> None:
+        """Save every table, in a folder that begins now: of what an attempt has written, nothing is whole."""
+        self._abandon()
+        self._open_folder()
+        self.losses.everything(self._before)
+        self._finish()
+
+    def _open_folder(self) -> None:
+        self._folder = Folder(self._directory, _save(self._connection, self._script)) if self._directory else None
+        self.losses = Losses(self._connection, self._folder)
+
+    def _finish(self) -> None:
+        if self._folder:
+            self._folder.finish()
+            _report(self._folder, self.losses.items)
+
+    def _abandon(self) -> None:
+        if self._folder:
+            self._folder.abandon()
+
+
+def _require_counters(connection: Connection) -> None:
     if one(connection, "SHOW track_counts") != "on":
         raise Stop(
             "track_counts is off, so the rows that a step deletes or changes cannot be seen; the step was not run",
             "ALTER SYSTEM SET track_counts = on, as a superuser, and reload",
             STEP_FAILED,
         )
-    # Made now, or a step that is taken back would take them with it.
-    bookkeeping.prepare(ctx)
-    known: dict[int, Change] = {}
-    for _ in range(_ATTEMPTS):
-        folder = Folder(directory, _save(connection, script)) if directory else None
-        losses, attempt = Losses(connection, folder), Attempt(ctx)
-        before = tables(connection)
-        if directory and known:
-            names = ", ".join(before[oid].name for oid in known if oid in before)
-            execute(connection, f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
-        savepoint = connection.begin_nested()
-        try:
-            captures = _prepare(connection, before, known, losses)
-            if last and known and not captures and not directory:
-                savepoint.rollback()
-                return losses.items
-            try:
-                with attempt:
-                    run()
-            except Exception as error:
-                if not attempt.explains(error):
-                    raise
-                if folder is None:
-                    raise Unforeseen(str(error).strip().partition("\n")[0]) from error
-                savepoint.rollback()
-                folder.abandon()
-                folder = Folder(folder.path.parent, _save(connection, script))
-                losses = Losses(connection, folder)
-                losses.everything(before)
-                folder.finish()
-                _report(folder, losses.items)
-                break
-            after = tables(connection)
-            found = changes(before, after)
-            if any(known.get(oid) != known.get(oid, Change()) | change for oid, change in found.items()):
-                savepoint.rollback()
-                if folder:
-                    folder.abandon()
-                known = {oid: known.get(oid, Change()) | found.get(oid, Change()) for oid in known | found}
-                continue
-            _collect(connection, captures, after, losses)
-            if folder:
-                folder.finish()
-                _report(folder, losses.items)
-            if attempt.complete or not directory:
-                savepoint.commit()
-                return losses.items
-            savepoint.rollback()
-            break
-        except BaseException:
-            if folder:
-                folder.abandon()
-            raise
-    else:
-        raise Unforeseen(f"step {script.revision} does something else each time it is run")
-    # Parts of the step must run outside a transaction. What it loses is saved; now for good.
-    run()
-    return losses.items
-
-
-def _prepare(
-    connection: Connection, before: dict[int, Table], known: dict[int, Change], losses: Losses
-) -> list[Capture]:
-    """Save what will be dropped, and make ready to catch what will be deleted or changed."""
-    if not known:
-        return []
-    execute(connection, NOTATION)
-    captures = []
-    for oid, change in known.items():
-        table = before.get(oid)
-        if table is None or _with_parent(table, change, known):
-            continue
-        losses.dropped(table, change)
-        if change.dropped:
-            continue
-        everything = [*table.columns]
-        if change.rewritten or (change.written and (table.parent or table.partitioned)):
-            captures.append(Capture(oid, table, everything, change.columns))
-        elif change.written:
-            captures.append(Capture(oid, table, everything, change.columns, by_triggers=True))
-        if change.retyped and not change.rewritten:
-            numbers = [*dict.fromkeys([*table.key(change.columns), *sorted(change.retyped)])]
-            captures.append(Capture(oid, table, numbers, change.columns))
-    if any(capture.by_triggers for capture in captures):
-        execute(connection, TRIGGER_FUNCTION)
-    for number, capture in enumerate(captures):
-        capture.begin(connection, f"undo_{number}")
-    # The step itself runs under the usual rules.
-    execute(connection, "SET LOCAL row_security = on")
-    return captures
-
-
-def _collect(connection: Connection, captures: list[Capture], after: dict[int, Table], losses: Losses) -> None:
-    """Save what was caught, as far as it is really gone, and clear away what caught it."""
-    if not captures:
-        return
-    execute(connection, NOTATION)
-    for capture in captures:
-        for item, select in capture.lost(connection, after[capture.oid]):
-            losses.add(item, select)
-        capture.end(connection)
-    execute(connection, "DROP FUNCTION IF EXISTS pg_temp.undo_capture() CASCADE")
-    execute(connection, "SET LOCAL row_security = on")
-
-
-def _with_parent(table: Table, change: Change, known: dict[int, Change]) -> bool:
-    """Tell whether a partition goes the way of its table, with whose rows its own are saved."""
-    above = known.get(table.parent or 0, Change())
-    return (change.dropped and above.dropped) or bool(change.columns and above.columns)
 
 
 def _save(connection: Connection, script: Script) -> Save:
@@ -218,7 +191,3 @@ def _report(folder: Folder, items: list[Item]) -> None:
             )  # fmt: skip
     if items:
         logger.info("saved in %s; after the next upgrade, restore-data puts it back", folder.path)
-
-
-def _select(names: list[str], table: Table) -> str:
-    return f"SELECT {', '.join(names)} FROM {table.rows}"

@@ -6,31 +6,18 @@ among them, so a row goes in with the values of both.
 
 # ruff: noqa: S608 - names come from the catalogue, quoted by the server
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from tangga.catalogue.sql import execute, one
-from tangga.exits import BEHIND, STEP_FAILED, Stop
-from tangga.undo.saving import NOTATION, Item, Kept
+from tangga.catalogue.sql import execute, literal, one
+from tangga.exits import STEP_FAILED, Stop
+from tangga.undo.foreign_keys import ForeignKey, foreign_keys, parents_first
+from tangga.undo.saves import NOTATION, Kept
+from tangga.undo.staging import Outcome, Staged, stage
 
-_ROWS = ("dropped-table", "deleted-rows", "whole-table")
-_FOREIGN_KEYS = text("""
-    SELECT format('%I.%I', source_schema.nspname, source.relname) AS source,
-           format('%I.%I', target_schema.nspname, target.relname) AS target,
-           ARRAY(SELECT quote_ident(attname) FROM unnest(conkey) WITH ORDINALITY AS key (number, place)
-                 JOIN pg_attribute ON attrelid = conrelid AND attnum = number ORDER BY place)::text[] AS columns,
-           ARRAY(SELECT quote_ident(attname) FROM unnest(confkey) WITH ORDINALITY AS key (number, place)
-                 JOIN pg_attribute ON attrelid = confrelid AND attnum = number ORDER BY place)::text[] AS target_columns
-    FROM pg_constraint
-    JOIN pg_class AS source ON source.oid = conrelid
-    JOIN pg_namespace AS source_schema ON source_schema.oid = source.relnamespace
-    JOIN pg_class AS target ON target.oid = confrelid
-    JOIN pg_namespace AS target_schema ON target_schema.oid = target.relnamespace
-    WHERE contype = 'f' AND conparentid = 0
-""")
 _SEQUENCES = text("""
     SELECT objid::regclass::text AS name, quote_ident(attname) AS column
     FROM pg_depend JOIN pg_class ON pg_class.oid = objid AND relkind = 'S'
@@ -42,54 +29,6 @@ _TRIGGERS = text("""
            CASE tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END AS mode
     FROM pg_trigger WHERE tgrelid = to_regclass(:table) AND NOT tgisinternal AND tgenabled <> 'D'
 """)
-_COLUMNS = text("""
-    SELECT quote_ident(attname) FROM pg_attribute
-    WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped
-""")
-
-
-@dataclass
-class ForeignKey:
-    """A foreign key as it is now; names are quoted."""
-
-    source: str
-    target: str
-    columns: list[str]
-    target_columns: list[str]
-
-    def holds(self, values: dict[str, str], also_in: Iterable[str] = ()) -> str:
-        """Return the condition that the row with these values has its target, in the table or in one of `also_in`."""
-        own = [values[name] for name in self.columns]
-        same = " AND ".join(f"target.{name} = {value}" for name, value in zip(self.target_columns, own, strict=True))
-        places = [self.target, *also_in]
-        found = [f"EXISTS (SELECT FROM {place} AS target WHERE {same})" for place in places]
-        return f"({' OR '.join([*(f'{value} IS NULL' for value in own), *found])})"
-
-
-@dataclass
-class Outcome:
-    """What became of an item's rows."""
-
-    item: Item
-    restored: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, count: int, what: str) -> None:
-        """Add a note, if it is about any row at all."""
-        if count:
-            self.notes.append(f"{count:,} {what}")
-
-
-@dataclass
-class _Staged:
-    """An item's rows in a temporary table."""
-
-    item: Item
-    place: str
-    outcome: Outcome
-
-    def joined(self, other: str, alias: str) -> str:
-        return " AND ".join(f"{alias}.{name} = {other}.{name}" for name in self.item.key)
 
 
 def put_back(connection: Connection, chosen: Sequence[Kept]) -> list[Outcome]:
@@ -99,32 +38,36 @@ def put_back(connection: Connection, chosen: Sequence[Kept]) -> list[Outcome]:
     """
     execute(connection, NOTATION)
     execute(connection, "SET CONSTRAINTS ALL DEFERRED")
-    staged = [_stage(connection, kept, item) for kept in chosen for item in kept.save.items]
-    keys = [ForeignKey(row.source, row.target, [*row.columns], [*row.target_columns]) for row in
-            connection.execute(_FOREIGN_KEYS)]  # fmt: skip
-    tables = _parents_first({each.item.table for each in staged}, keys)
-    coming = {
-        table: [each.place for each in staged if each.item.table == table and each.item.kind in _ROWS]
-        for table in tables
-    }
-    # What the application's triggers did when the rows were first written is in the rows.
+    staged = [stage(connection, kept, item) for kept in chosen for item in kept.save.items]
+    keys = foreign_keys(connection)
+    tables = parents_first({each.item.table for each in staged}, keys)
+    with _without_triggers(connection, tables), _fitting():
+        _put_rows_back(connection, staged, tables, keys)
+        for each in staged:
+            if not each.of_rows:
+                _update(connection, each, [key for key in keys if key.source == each.item.table])
+        execute(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+    return [each.outcome for each in staged]
+
+
+@contextmanager
+def _without_triggers(connection: Connection, tables: list[str]) -> Iterator[None]:
+    """Disable the application's triggers while the body runs: what they did when the rows were written is in the rows.
+
+    After an error they are not enabled again: the transaction is lost.
+    """
     triggers = [(table, trigger) for table in tables for trigger in connection.execute(_TRIGGERS, {"table": table})]
     for table, trigger in triggers:
         execute(connection, f"ALTER TABLE {table} DISABLE TRIGGER {trigger.name}")
+    yield
+    for table, trigger in triggers:
+        execute(connection, f"ALTER TABLE {table} ENABLE {trigger.mode} TRIGGER {trigger.name}")
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
     try:
-        for place, table in enumerate(tables):
-            # Rows of a table that comes later (a circle) are not there yet, but will be.
-            awaited = {later: coming[later] for later in tables[place:]}
-            for each in staged:
-                if each.item.table == table and each.item.kind in _ROWS:
-                    _insert(connection, each, staged, [key for key in keys if key.source == table], awaited)
-            if coming[table]:
-                _move_sequences(connection, table)
-                execute(connection, f"ANALYZE {table}")
-        for each in staged:
-            if each.item.kind not in _ROWS:
-                _update(connection, each, [key for key in keys if key.source == each.item.table])
-        execute(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+        yield
     except IntegrityError as error:
         first = str(error.orig).strip().partition("\n")[0]
         raise Stop(
@@ -133,54 +76,31 @@ def put_back(connection: Connection, chosen: Sequence[Kept]) -> list[Outcome]:
             "(newest), or go to the revision of the save first",
             STEP_FAILED,
         ) from error
-    for table, trigger in triggers:
-        execute(connection, f"ALTER TABLE {table} ENABLE {trigger.mode} TRIGGER {trigger.name}")
-    return [each.outcome for each in staged]
 
 
-def _stage(connection: Connection, kept: Kept, item: Item) -> _Staged:
-    number = one(
-        connection, "SELECT count(*) FROM pg_class WHERE relname LIKE 'undo_staged_%' AND relpersistence = 't'"
-    )
-    there = {*connection.scalars(_COLUMNS, {"table": item.table})}
-    missing = [name for name in item.columns if name not in there]
-    if missing:
-        what = f"column {missing[0]} of {item.table}" if there else f"table {item.table}"
-        raise Stop(
-            f"{kept.path.name} cannot be put back: {what} is not there now",
-            f"go to revision {kept.save.revision} first, put it back there, then go on",
-            BEHIND,
-        )
-    place = f"pg_temp.undo_staged_{number}"
-    # In the types of today: COPY reads text.
-    columns = ", ".join(item.columns)
-    execute(
-        connection, f"CREATE TEMPORARY TABLE undo_staged_{number} AS SELECT {columns} FROM {item.table} WITH NO DATA"
-    )
-    kept.load(connection, item, place)
-    execute(connection, f"ANALYZE {place}")
-    return _Staged(item, place, Outcome(item))
+def _put_rows_back(connection: Connection, staged: list[Staged], tables: list[str], keys: list[ForeignKey]) -> None:
+    """Insert the rows that went, table by table."""
+    coming = {table: [each for each in staged if each.item.table == table and each.of_rows] for table in tables}
+    for number, table in enumerate(tables):
+        # Rows of a table that comes later (a circle) are not there yet, but will be.
+        awaited = {later: [each.place for each in coming[later]] for later in tables[number:]}
+        for each in coming[table]:
+            _insert(connection, each, staged, [key for key in keys if key.source == table], awaited)
+        if coming[table]:
+            _move_sequences(connection, table)
+            execute(connection, f"ANALYZE {table}")
 
 
 def _insert(
     connection: Connection,
-    each: _Staged,
-    staged: list[_Staged],
+    each: Staged,
+    staged: list[Staged],
     keys: list[ForeignKey],
     awaited: dict[str, list[str]],
 ) -> None:
     """Insert the rows that are not there, with the values that other items have for columns of these rows."""
     item = each.item
-    values = {name: f"saved.{name}" for name in item.columns}
-    source = f"{each.place} AS saved"
-    for number, other in enumerate(staged):
-        beside = other.item
-        if beside.kind != "dropped-columns" or beside.table != item.table or not beside.key:
-            continue
-        own = [name for name in beside.columns if name not in values]
-        if own and set(beside.key) <= set(item.columns):
-            source += f" LEFT JOIN {other.place} AS beside_{number} ON {other.joined('saved', f'beside_{number}')}"
-            values |= {name: f"beside_{number}.{name}" for name in own}
+    source, values = _source(each, staged)
     complete = [key.holds(values, awaited.get(key.target, ())) for key in keys if set(key.columns) <= values.keys()]
     where = f" WHERE {' AND '.join(complete)}" if complete else ""
     possible = one(connection, f"SELECT count(*) FROM {source}{where}") if where else item.rows
@@ -193,7 +113,23 @@ def _insert(
     each.outcome.note(item.rows - possible, "refer to rows that are gone")
 
 
-def _update(connection: Connection, each: _Staged, keys: list[ForeignKey]) -> None:
+def _source(each: Staged, staged: list[Staged]) -> tuple[str, dict[str, str]]:
+    """Return what stands after FROM for an item's rows, and each column's value, those of other items included."""
+    item = each.item
+    values = {name: f"saved.{name}" for name in item.columns}
+    source = f"{each.place} AS saved"
+    for number, other in enumerate(staged):
+        beside = other.item
+        if beside.kind != "dropped-columns" or beside.table != item.table or not beside.key:
+            continue
+        own = [name for name in beside.columns if name not in values]
+        if own and set(beside.key) <= set(item.columns):
+            source += f" LEFT JOIN {other.place} AS beside_{number} ON {other.joined('saved', f'beside_{number}')}"
+            values |= {name: f"beside_{number}.{name}" for name in own}
+    return source, values
+
+
+def _update(connection: Connection, each: Staged, keys: list[ForeignKey]) -> None:
     """Give the rows that are still there their values back."""
     item = each.item
     if not item.key:
@@ -224,29 +160,11 @@ def _update(connection: Connection, each: _Staged, keys: list[ForeignKey]) -> No
     each.outcome.note(kept, "refer to rows that are gone: they keep what the upgrade gave them")
 
 
-def _parents_first(tables: set[str], keys: list[ForeignKey]) -> list[str]:
-    ordered: list[str] = []
-    entered: set[str] = set()
-
-    def visit(table: str) -> None:
-        if table in entered:
-            return
-        entered.add(table)
-        for target in sorted({key.target for key in keys if key.source == table} & tables):
-            visit(target)
-        ordered.append(table)
-
-    for table in sorted(tables):
-        visit(table)
-    return ordered
-
-
 def _move_sequences(connection: Connection, table: str) -> None:
     """The next number that a sequence gives must be past the numbers that came back."""
     for sequence in connection.execute(_SEQUENCES, {"table": table}).all():
         greatest = f"(SELECT max({sequence.column}) FROM {table})"
         execute(
             connection,
-            f"SELECT setval('{sequence.name.replace(chr(39), chr(39) * 2)}', {greatest}) FROM {sequence.name} "
-            f"WHERE last_value < {greatest}",
+            f"SELECT setval({literal(sequence.name)}, {greatest}) FROM {sequence.name} WHERE last_value < {greatest}",
         )
