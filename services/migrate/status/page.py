@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-from services.migrate.status import (
+from services.migrate.status.command import (
     Status,
     backups_table,
     database_line,

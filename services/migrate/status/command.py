@@ -138,9 +138,9 @@ def run(project: Project) -> None:
     if options.json:
         sys.stdout.write(json.dumps(_plain(status), indent=2, default=str) + "\n")
     elif options.html:
-        from services.migrate import status_page
+        from services.migrate.status import page
 
-        sys.stdout.write(status_page.page(status))
+        sys.stdout.write(page.page(status))
     else:
         print_lines(*_lines(status))
 
