@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-from services.migrate.status.command import (
-    Status,
+from services.migrate.status.facts import Status, service
+from services.migrate.status.tables import (
     backups_table,
     database_line,
     operations_table,
-    service,
     services_table,
     sessions_table,
 )
