@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from tangga.connect import LOCK_NOT_AVAILABLE, sqlstate
 from tangga.guard.blockers import Retries
 from tangga.guard.steps import Steps
-from tangga.safe.batches import escaped
+from tangga.safe.escaping import escaped
 
 
 def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, keep_default: bool = False) -> None:
