@@ -123,4 +123,4 @@ def _driver_that_is_there(url: URL) -> URL:
         import psycopg2  # noqa: F401 - only whether it is there
     except ImportError:
         return url.set(drivername="postgresql+psycopg")
-    return url.set(drivername="postgresql")
+    return url.set(drivername="postgresql+psycopg2")
