@@ -43,7 +43,7 @@ def layout(schema: Schema) -> Layout:
             boxes[name] = Box(left, top, left + widths.get(name, width), top + height)
             top += height + ROW
         left += width + GAP
-    return Layout(boxes, routes, left - GAP, tallest)
+    return Layout(boxes, routes, max(0.0, left - GAP), tallest)
 
 
 def column_widths(columns: list[Column]) -> list[int]:
