@@ -20,6 +20,7 @@ import alembic.config
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from sqlalchemy import URL
 
 Role = Literal["superuser", "owner", "app"]
 Row = tuple[Any, ...]
@@ -84,9 +85,28 @@ def scratch_database(source: str | None = None) -> Iterator[str]:
             run(connection, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
 
 
+def url(database: str, role: Role = "owner") -> str:
+    """Return the address of a database as SQLAlchemy takes it."""
+    user, password = (os.environ[name] for name in _ROLES[role])
+    found = URL.create(
+        "postgresql+psycopg2",
+        username=user,
+        password=password,
+        host=os.environ["DB_HOSTNAME"],
+        port=int(os.environ["DB_PORT"]),
+        database=database,
+    )
+    return found.render_as_string(hide_password=False)
+
+
 def owner_environment(database: str) -> dict[str, str]:
-    """Return what the migrate container has: the owner's name and password, and this database."""
+    """Return what the migrate container has: the owner's name and password, and this database.
+
+    And, for a project that has no settings of its own, the addresses of the database and of the scratch server.
+    """
     return {
+        "DATABASE_URL": url(database),
+        "SCRATCH_URL": url(template(), "superuser"),
         "DB_NAME": database,
         "DB_USERNAME": os.environ["DB_OWNER_USERNAME"],
         "DB_PASS": os.environ["DB_OWNER_PASS"],
@@ -103,12 +123,15 @@ def migrate(database: str, *arguments: str, project: Path = PROJECT) -> None:
 def start_alembic(
     database: str, *arguments: str, project: Path = PROJECT, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    """Start `alembic ...` in the folder `project`."""
+    """Start `alembic ...` in the folder `project`: with the package that is there, or else with this one."""
+    own = project / "services/migrate/bin/alembic"
+    package = next(folder for folder in (project, PROJECT / "services/migrate") if (folder / "tangga").exists())
+    # Its own: one found on PATH would bring other services. By name of the interpreter: /tmp may be noexec.
+    program = [own] if own.exists() else ["-c", "from tangga.cli import main; main()"]
     return subprocess.Popen(
-        # Its own: one found on PATH would bring other services. By name of the interpreter: /tmp may be noexec.
-        [sys.executable, project / "services/migrate/bin/alembic", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=project,
-        env=os.environ | owner_environment(database) | dict(environment or {}),
+        env=os.environ | {"PYTHONPATH": str(package)} | owner_environment(database) | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
