@@ -1,34 +1,31 @@
 """`alembic graph`: the steps with what is applied, and the tables at any step; in the terminal and as SVG."""
 
-import re
 import xml.etree.ElementTree as ElementTree
-from itertools import combinations
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from alembic.script import Script, ScriptDirectory
 
-from tangga.graph import drawing, svg
-from tangga.graph.lanes import lanes
+from tangga.graph import drawing
 from tests.databases import (
     alembic_process,
     eventually,
     finish,
-    migrate,
     query,
     scratch_database,
     scratch_databases_of,
     start_alembic,
 )
 from tests.migrations.proving import scratch
-from tests.migrations.staircase import HEAD, STEPS, V1, V3, V5, edit, plant, revision
+from tests.support.library import HEAD, L1, L2, STEPS, alembic, migrate, plant
+from tests.support.schema import revision
+from tests.support.steps import edit
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _graph(database: str, *options: str, project: Path, **environment: str) -> CompletedProcess[str]:
-    finished = alembic_process(database, "graph", *options, project=project, environment=environment)
+    finished = alembic(database, "graph", *options, project=project, environment=environment)
     assert finished.returncode == 0, finished.stderr
     # No warning of a library reaches the screen.
     assert finished.stderr == ""
@@ -39,77 +36,78 @@ def _texts(file: Path) -> list[str]:
     return [element.text or "" for element in ElementTree.parse(file).iter(f"{SVG}text")]
 
 
-def test_the_terminal_shows_steps_and_tables(at_head: str, project: Path) -> None:
-    with scratch_database(at_head) as database:
-        migrate(database, "downgrade", V5)
-        shown = _graph(database, project=project).stdout
-        steps = [line.split("  ") for line in shown.splitlines()[1:11]]
-        assert [line[0].strip() for line in steps] == [*"○○○○○◉●●●●"]
+def test_the_terminal_shows_steps_and_tables(shelved: str, library: Path) -> None:
+    with scratch_database(shelved) as database:
+        migrate(database, "downgrade", L2, project=library)
+        shown = _graph(database, project=library).stdout
+        steps = [line.split("  ") for line in shown.splitlines()[1:5]]
+        assert [line[0].strip() for line in steps] == [*"○○◉●"]
         lines = [line for line in shown.splitlines() if any(step.revision in line for step in STEPS)]
-        states = [*["pending"] * 5, "current", *["applied"] * 4]
+        states = ["pending", "pending", "current", "applied"]
         for line, step, state in zip(lines, reversed(STEPS), states, strict=False):
             assert step.revision in line
             assert step.message in line
             assert line.rstrip().endswith(state)
         assert f"Tables at {HEAD}" in shown
-        assert "│ FK │ owner_id   │ integer" in shown
-        assert "→ users.id, on delete cascade" in shown
-        assert "│ PK FK │ user_id │ integer │" in shown
+        assert "│ FK │ author_id │ integer" in shown
+        assert "→ authors.id, on delete cascade" in shown
+        assert "│ PK FK │ author_id │ integer │" in shown
         assert "timestamp with time zone" in shown
         # Neither the migrators' tables nor colours, for this is no terminal.
         assert "migration_" not in shown
         assert "alembic_version" not in shown
         assert "\x1b" not in shown
         # The database was only read.
-        assert revision(database) == V5
+        assert revision(database) == L2
 
 
-def test_the_tables_are_those_of_the_step_that_was_asked_for(database: str, project: Path) -> None:
-    shown = _graph(database, V3, project=project).stdout
-    assert f"Tables at {V3}" in shown
-    assert "alamat" in shown
-    assert "owner_id" not in shown
-    assert "votes" not in shown.partition("Tables at")[2]
+def test_the_tables_are_those_of_the_step_that_was_asked_for(database: str, library: Path) -> None:
+    shown = _graph(database, L2, project=library).stdout
+    assert f"Tables at {L2}" in shown
+    assert "pages" in shown
+    assert "note" not in shown.partition("Tables at")[2]
+    assert "loans" not in shown.partition("Tables at")[2]
     assert "applied" not in shown
-    assert "No tables at base" in _graph(database, "base", project=project).stdout
+    assert "No tables at base" in _graph(database, "base", project=library).stdout
     # Live, nothing was made.
-    assert query(database, "SELECT to_regclass('posts')") == [(None,)]
+    assert query(database, "SELECT to_regclass('books')") == [(None,)]
 
 
-@pytest.mark.parametrize(("at", "code"), [(V1, 0), ("head", 3)])
-def test_no_scratch_database_is_left(at_head: str, project: Path, at: str, code: int) -> None:
+@pytest.mark.parametrize(("at", "code"), [(L1, 0), ("head", 3)])
+def test_no_scratch_database_is_left(shelved: str, library: Path, at: str, code: int) -> None:
     # Long enough to be seen.
-    [first] = (project / "migrations/versions").glob(f"*{V1}*")
+    [first] = (library / "migrations/versions").glob(f"{L1}*")
     edit(first, "def upgrade() -> None:\n", "def upgrade() -> None:\n    op.execute('SELECT pg_sleep(1)')\n")
-    plant(project, "0000000000a1", "raise RuntimeError('no such luck')")
-    drawing = start_alembic(at_head, "graph", at, project=project)
+    plant(library, "0000000000a1", "raise RuntimeError('no such luck')")
+    drawing = start_alembic(shelved, "graph", at, project=library)
     assert eventually(lambda: scratch_databases_of(drawing) != [])
     finished = finish(drawing)
     assert (finished.returncode, "no such luck" in finished.stderr) == (code, code == 3), finished.stderr
     assert scratch_databases_of(drawing) == []
 
 
-def test_svg_files_are_well_formed_and_their_text_is_text(at_head: str, project: Path) -> None:
-    printed = _graph(at_head, "--svg", project=project).stdout.split()
+def test_svg_files_are_well_formed_and_their_text_is_text(shelved: str, library: Path) -> None:
+    printed = _graph(shelved, "--svg", project=library).stdout.split()
     assert printed == ["graphs/graph-steps.svg", f"graphs/graph-tables-{HEAD}.svg"]
-    steps, tables = (_texts(project / name) for name in printed)
+    steps, tables = (_texts(library / name) for name in printed)
     for step in STEPS:
         assert step.revision in steps
         assert step.message in steps
-    assert (steps.count("applied"), steps.count("current")) == (9, 1)
-    assert {"posts", "users", "votes", "owner_id", "PK FK", "timestamp with time zone"} <= set(tables)
+    assert (steps.count("applied"), steps.count("current")) == (3, 1)
+    assert {"books", "authors", "loans", "author_id", "PK FK", "timestamp with time zone"} <= set(tables)
     # White beneath, whatever the page around it is.
     for name in printed:
-        [background, *_] = ElementTree.parse(project / name).iter(f"{SVG}path")
+        [background, *_] = ElementTree.parse(library / name).iter(f"{SVG}path")
         assert "fill: #ffffff" in background.get("style", "")
     # git does not see them, and the same again is the same again.
-    assert (project / "graphs/.gitignore").read_text() == "*\n"
-    before = [(project / name).read_bytes() for name in printed]
-    _graph(at_head, "--svg", project=project)
-    assert [(project / name).read_bytes() for name in printed] == before
+    assert (library / "graphs/.gitignore").read_text() == "*\n"
+    before = [(library / name).read_bytes() for name in printed]
+    _graph(shelved, "--svg", project=library)
+    assert [(library / name).read_bytes() for name in printed] == before
 
 
-def test_tables_that_refer_to_each_other_in_every_way_are_drawn(tmp_path: Path) -> None:
+def test_tables_that_refer_to_each_other_in_every_way_are_read() -> None:
+    """How they are drawn: tests/unit/graph/test_layout.py."""
     with scratch("unused").database() as engine, engine.begin() as connection:
         connection.exec_driver_sql("""
             CREATE TABLE a (id int PRIMARY KEY, parent int REFERENCES a);
@@ -129,65 +127,36 @@ def test_tables_that_refer_to_each_other_in_every_way_are_drawn(tmp_path: Path) 
     }
     # Types that SQLAlchemy has no name for, too.
     assert [column.type for column in schema.tables["mit < & $x$"]] == ["int4range null", "point null", "tsvector null"]
-    file = tmp_path / "tables.svg"
-    file.write_bytes(svg.tables(schema))
-    assert {"a", "b", "c", "mit < & $x$", "int4range null"} <= set(_texts(file))
-    # A box for each table, none over another. An arrow for each pair of columns: a line and its head.
-    boxes = [
-        [float(number) for number in re.findall(r"[\d.]+", path.get("d", ""))]
-        for path in ElementTree.parse(file).iter(f"{SVG}path")
-        if "fill: #ffffff; stroke: #555555" in path.get("style", "")
-    ]
-    edges = [(min(box[::2]), max(box[::2]), min(box[1::2]), max(box[1::2])) for box in boxes]
-    assert len(edges) == 4
-    for one, other in combinations(edges, 2):
-        assert one[1] < other[0] or other[1] < one[0] or one[3] < other[2] or other[3] < one[2]
-    arrows = [path for path in ElementTree.parse(file).iter(f"{SVG}path") if "C " in path.get("d", "")]
-    assert len(arrows) == 6
 
 
 BRANCHES = [("0000000000a1", HEAD), ("0000000000b1", HEAD), ("0000000000b2", "0000000000b1"), ("0000000000c1", HEAD)]
 
 
-def test_branches_and_merges_are_drawn_as_lanes(at_head: str, project: Path) -> None:
+def test_branches_and_merges_are_drawn(shelved: str, library: Path) -> None:
+    """Where each step stands: tests/unit/graph/test_lanes.py."""
     for name, after in BRANCHES:
-        plant(project, name, "pass", after=after)
-    migrate(at_head, "merge", "0000000000a1", "0000000000b2", "-m", "both", "--rev-id", "0000000000d1", project=project)
-    places, edges = lanes(scripts := [*ScriptDirectory(project / "migrations").walk_revisions()])
-    assert [place.script for place in places] == scripts
-    rows = {place.script.revision: row for row, place in enumerate(places)}
-    # Every step is joined with each that it stands on, and nothing else is.
-    wanted = sorted((rows[each.revision], rows[down]) for each in scripts for down in _downs(each))
-    assert sorted((edge.start[0], edge.end[0]) for edge in edges) == wanted
-    # No line runs through a step: its lane is free between its ends.
-    for edge in edges:
-        between = places[edge.start[0] + 1 : edge.end[0]]
-        assert all(edge.lane in place.passing and place.lane != edge.lane for place in between)
-    finished = _graph(at_head, project=project).stdout
+        plant(library, name, "pass", after=after)
+    migrate(shelved, "merge", "0000000000a1", "0000000000b2", "-m", "both", "--rev-id", "0000000000d1", project=library)
+    shown = _graph(shelved, project=library).stdout
     for name, _ in [*BRANCHES, ("0000000000d1", "")]:
-        assert finished.count(f"  {name}  ") == 1
-    assert "Tables at heads" in finished
-    _graph(at_head, "--svg", project=project)
-    assert "0000000000d1" in _texts(project / "graphs/graph-steps.svg")
+        assert shown.count(f"  {name}  ") == 1
+    assert "Tables at heads" in shown
+    _graph(shelved, "--svg", project=library)
+    assert "0000000000d1" in _texts(library / "graphs/graph-steps.svg")
 
 
-def _downs(script: Script) -> tuple[str, ...]:
-    down = script.down_revision
-    return () if down is None else (down,) if isinstance(down, str) else tuple(down)
-
-
-def test_no_revision_of_that_name(at_head: str, project: Path) -> None:
-    finished = alembic_process(at_head, "graph", "ffffffffffff", project=project)
+def test_no_revision_of_that_name(shelved: str, library: Path) -> None:
+    finished = alembic(shelved, "graph", "ffffffffffff", project=library)
     assert (finished.returncode, finished.stdout) == (13, "")
     assert "can't locate revision ffffffffffff" in finished.stderr
 
 
-def test_the_help_needs_no_library_that_the_image_does_not_have(at_head: str, project: Path) -> None:
+def test_the_help_needs_no_library_that_the_image_does_not_have(shelved: str, library: Path) -> None:
     """The image that ships has neither rich nor Matplotlib; its help page names this command all the same."""
     for name in ("rich", "matplotlib"):
-        (project / f"{name}.py").write_text("raise ImportError('not in this image')")
-    finished = alembic_process(at_head, "graph", "--help", project=project)
+        (library / f"{name}.py").write_text("raise ImportError('not in this image')")
+    finished = alembic_process(shelved, "graph", "--help", project=library)
     assert (finished.returncode, "--svg" in finished.stdout) == (0, True), finished.stderr
-    assert alembic_process(at_head, "log", project=project).returncode == 0
+    assert alembic_process(shelved, "log", project=library).returncode == 0
     # The harm, so that the two files above are known to be in the way.
-    assert "not in this image" in alembic_process(at_head, "graph", project=project).stderr
+    assert "not in this image" in alembic_process(shelved, "graph", project=library).stderr

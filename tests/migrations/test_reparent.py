@@ -1,57 +1,57 @@
-"""`alembic reparent`: a local branch on the other head; one line of one file changes, or nothing."""
+"""`alembic reparent`: a local branch on the other head; one line of one file changes, or nothing.
+
+How the file changes: tests/unit/reparent/test_rewriting.py.
+"""
 
 import os
-import py_compile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from alembic.util import load_python_file
 
-from tangga.reparent.rewriting import replace
 from tests.databases import (
-    alembic_process,
     connect,
     eventually,
     finish,
-    migrate,
     query,
     run,
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import HEAD, V5, edit, plant, revision
+from tests.support.library import HEAD, L2, NOWHERE, alembic, migrate, plant
+from tests.support.schema import revision
+from tests.support.steps import edit
 
 MINE, MINE_TOO, THEIRS = "0000000000a1", "0000000000a2", "0000000000b1"
 
 
 @pytest.fixture
-def there(at_head: str) -> Iterator[str]:
-    with scratch_database(at_head) as name:
+def there(shelved: str) -> Iterator[str]:
+    with scratch_database(shelved) as name:
         yield name
 
 
 @pytest.fixture
-def pulled(project: Path) -> Path:
+def pulled(library: Path) -> Path:
     """My two steps, and one that came with a pull: two heads."""
-    plant(project, MINE, "op.create_table('mine', sa.Column('id', sa.Integer()))", downgrade="op.drop_table('mine')")
-    plant(project, MINE_TOO, "pass", after=MINE)
-    plant(project, THEIRS, "pass")
+    plant(library, MINE, "op.create_table('mine', sa.Column('id', sa.Integer()))", downgrade="op.drop_table('mine')")
+    plant(library, MINE_TOO, "pass", after=MINE)
+    plant(library, THEIRS, "pass")
     # What a pull brings is newer, however coarse the file system's clock.
     for mine in (MINE, MINE_TOO):
-        earlier = _file(project, mine).stat().st_mtime - 10
-        os.utime(_file(project, mine), (earlier, earlier))
-    return project
+        earlier = _file(library, mine).stat().st_mtime - 10
+        os.utime(_file(library, mine), (earlier, earlier))
+    return library
 
 
-def _file(project: Path, name: str) -> Path:
-    return project / f"migrations/versions/planted_{name}.py"
+def _file(library: Path, name: str) -> Path:
+    return library / f"migrations/versions/planted_{name}.py"
 
 
-def _content(project: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (project / "migrations/versions").glob("*.py")}
+def _content(library: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (library / "migrations/versions").glob("*.py")}
 
 
 def _refused(finished: CompletedProcess[str], code: int, *words: str) -> None:
@@ -64,9 +64,9 @@ def _refused(finished: CompletedProcess[str], code: int, *words: str) -> None:
 def test_the_branch_that_has_not_run_is_put_on_the_other_head(there: str, pulled: Path) -> None:
     migrate(there, "upgrade", THEIRS, project=pulled)
     # The harm: nobody can go up.
-    assert "several heads" in alembic_process(there, "upgrade", "head", project=pulled).stderr
+    assert "several heads" in alembic(there, "upgrade", "head", project=pulled).stderr
     before = _content(pulled)
-    finished = alembic_process(there, "reparent", project=pulled)
+    finished = alembic(there, "reparent", project=pulled)
     assert finished.returncode == 0, finished.stderr
     assert f"{MINE} (planted {MINE}) stood on {HEAD}, and stands on {THEIRS} now" in finished.stdout
     assert f"one head: {MINE_TOO}" in finished.stdout
@@ -74,11 +74,11 @@ def test_the_branch_that_has_not_run_is_put_on_the_other_head(there: str, pulled
     after = _content(pulled)
     changed = before[name].replace(b"down_revision = '" + HEAD.encode(), b"down_revision = '" + THEIRS.encode())
     assert after == before | {name: changed}
-    assert alembic_process(there, "upgrade", "head", project=pulled).returncode == 0
+    assert alembic(there, "upgrade", "head", project=pulled).returncode == 0
     assert revision(there) == MINE_TOO
     migrate(there, "downgrade", HEAD, project=pulled)
     # Once more: there is nothing to do, and nothing is done.
-    finished = alembic_process(there, "reparent", project=pulled)
+    finished = alembic(there, "reparent", project=pulled)
     assert (finished.returncode, _content(pulled)) == (0, after)
     assert f"one head, {MINE_TOO}: nothing to do" in finished.stdout
 
@@ -86,100 +86,79 @@ def test_the_branch_that_has_not_run_is_put_on_the_other_head(there: str, pulled
 @pytest.mark.parametrize("name", [MINE, MINE_TOO, MINE[-4:], "head"])
 def test_where_neither_branch_has_run_the_author_says_which(there: str, pulled: Path, name: str) -> None:
     before = _content(pulled)
-    finished = alembic_process(there, "reparent", name, project=pulled)
+    finished = alembic(there, "reparent", name, project=pulled)
     if name == "head":
-        _refused(finished, 7, f"{MINE_TOO} (planted {MINE_TOO})", f"{THEIRS} (planted {THEIRS})", "make reparent r=")
+        _refused(finished, 7, f"{MINE_TOO} (planted {MINE_TOO})", f"{THEIRS} (planted {THEIRS})", "tangga reparent ")
         assert _content(pulled) == before
     elif name == MINE[-4:]:  # the end of a revision is no name for it
         _refused(finished, 13, "can't locate revision")
     else:
         assert finished.returncode == 0, finished.stderr
-        assert alembic_process(there, "heads", project=pulled).stdout == f"{MINE_TOO} (head)\n"
+        assert alembic(there, "heads", project=pulled).stdout == f"{MINE_TOO} (head)\n"
 
 
 def test_what_may_be_somebody_elses_is_not_moved_unasked(there: str, pulled: Path) -> None:
     """Mine has run, for I tried it; what came with the pull has not. It is newer in this folder."""
     migrate(there, "upgrade", MINE_TOO, project=pulled)
     before = _content(pulled)
-    finished = alembic_process(there, "reparent", project=pulled)
-    _refused(finished, 7, f"{THEIRS} (planted {THEIRS}) has not run here, but its files are newer", "make reparent r=")
+    finished = alembic(there, "reparent", project=pulled)
+    _refused(finished, 7, f"{THEIRS} (planted {THEIRS}) has not run here, but its files are newer", "tangga reparent ")
     assert _content(pulled) == before
 
 
 def test_what_has_run_is_not_moved(there: str, pulled: Path) -> None:
     migrate(there, "upgrade", MINE, project=pulled)
     before = _content(pulled)
-    finished = alembic_process(there, "reparent", MINE_TOO, project=pulled)
-    _refused(finished, 255, f"already applied in this database: {MINE} (planted {MINE})", f"make downgrade to={HEAD}")
+    finished = alembic(there, "reparent", MINE_TOO, project=pulled)
+    _refused(finished, 255, f"already applied in this database: {MINE} (planted {MINE})", f"alembic downgrade {HEAD}")
     assert _content(pulled) == before
     # The remedy works.
     migrate(there, "downgrade", HEAD, project=pulled)
-    assert alembic_process(there, "reparent", MINE_TOO, project=pulled).returncode == 0
+    assert alembic(there, "reparent", MINE_TOO, project=pulled).returncode == 0
 
 
 def test_where_both_branches_have_run_both_cannot_be_moved(there: str, pulled: Path) -> None:
     migrate(there, "upgrade", "heads", project=pulled)
-    _refused(alembic_process(there, "reparent", project=pulled), 255, "already applied")
-    _refused(
-        alembic_process(there, "reparent", THEIRS, project=pulled), 255, f"already applied in this database: {THEIRS}"
-    )
+    _refused(alembic(there, "reparent", project=pulled), 255, "already applied")
+    _refused(alembic(there, "reparent", THEIRS, project=pulled), 255, f"already applied in this database: {THEIRS}")
 
 
 def test_a_step_below_both_heads_names_no_branch(there: str, pulled: Path) -> None:
-    _refused(alembic_process(there, "reparent", V5, project=pulled), 255, f"{V5} is below all heads", MINE_TOO, THEIRS)
+    _refused(alembic(there, "reparent", L2, project=pulled), 255, f"{L2} is below all heads", MINE_TOO, THEIRS)
 
 
 def test_a_branch_with_a_merge_in_it_is_not_moved(there: str, pulled: Path) -> None:
     migrate(there, "merge", MINE_TOO, THEIRS, "-m", "both", "--rev-id", "0000000000c1", project=pulled)
     plant(pulled, "0000000000d1", "pass")
     before = _content(pulled)
-    _refused(alembic_process(there, "reparent", "0000000000c1", project=pulled), 255, "is a merge of two branches")
+    _refused(alembic(there, "reparent", "0000000000c1", project=pulled), 255, "is a merge of two branches")
     assert _content(pulled) == before
 
 
 def test_of_three_heads_the_one_that_has_run_is_stood_on(there: str, pulled: Path) -> None:
     plant(pulled, "0000000000d1", "pass")
-    _refused(alembic_process(there, "reparent", MINE, project=pulled), 7, "0000000000d1", "--onto")
+    _refused(alembic(there, "reparent", MINE, project=pulled), 7, "0000000000d1", "--onto")
     migrate(there, "upgrade", THEIRS, project=pulled)
-    finished = alembic_process(there, "reparent", MINE, project=pulled)
+    finished = alembic(there, "reparent", MINE, project=pulled)
     assert f"stands on {THEIRS} now" in finished.stdout, finished.stderr
     assert "still 2 heads" in finished.stdout
-    finished = alembic_process(there, "reparent", "0000000000d1", "--onto", MINE_TOO, project=pulled)
+    finished = alembic(there, "reparent", "0000000000d1", "--onto", MINE_TOO, project=pulled)
     assert "one head: 0000000000d1" in finished.stdout, finished.stderr
-    assert alembic_process(there, "upgrade", "head", project=pulled).returncode == 0
+    assert alembic(there, "upgrade", "head", project=pulled).returncode == 0
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_the_rest_of_the_file_is_the_same_to_the_byte(there: str, pulled: Path, newline: str) -> None:
-    file = _file(pulled, MINE)
-    text = (
-        f'"""v7 é 表\n\nRevises: {HEAD}\n\nIt follows {HEAD}.\n"""\n\nfrom collections.abc import Sequence\n\n'
-        f'revision: str = "{MINE}"; down_revision: str | Sequence[str] | None =   "{HEAD}"  # é: not {HEAD}\n'
-        f'branch_labels = None\ndepends_on = None\nNOTE = "down_revision = {HEAD}"\t\n\n\n'
-        "def upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass"
-    ).replace("\n", newline)
-    file.write_bytes(text.encode())
-    file.chmod(0o640)
-    finished = alembic_process(there, "reparent", MINE, project=pulled)
-    assert finished.returncode == 0, finished.stderr
-    expected = text.replace(f"Revises: {HEAD}", f"Revises: {THEIRS}").replace(f'=   "{HEAD}"', f'=   "{THEIRS}"')
-    assert file.read_bytes().decode() == expected
-    assert file.stat().st_mode & 0o777 == 0o640
-    assert [each.name for each in file.parent.iterdir() if each.suffix not in (".py", "")] == []
-
-
-def test_a_file_of_the_template_is_changed_in_two_lines(there: str, project: Path) -> None:
-    migrate(there, "revision", "-m", "v7 tambah kota", "--rev-id", MINE, project=project)
-    plant(project, THEIRS, "pass")
-    [file] = (project / "migrations/versions").glob(f"*_{MINE}_*.py")
+def test_a_file_of_the_template_is_changed_in_two_lines(there: str, library: Path) -> None:
+    migrate(there, "revision", "-m", "v7 tambah kota", "--rev-id", MINE, project=library)
+    plant(library, THEIRS, "pass")
+    [file] = (library / "migrations/versions").glob(f"{MINE}_*.py")
     before = file.read_text().splitlines()
-    assert alembic_process(there, "reparent", MINE, project=project).returncode == 0
+    assert alembic(there, "reparent", MINE, project=library).returncode == 0
     changed = [(old, new) for old, new in zip(before, file.read_text().splitlines(), strict=True) if old != new]
     assert changed == [
         (f"Revises: {HEAD}", f"Revises: {THEIRS}"),
         (
-            f'down_revision: str | Sequence[str] | None = "{HEAD}"',
-            f'down_revision: str | Sequence[str] | None = "{THEIRS}"',
+            f"down_revision: str | Sequence[str] | None = '{HEAD}'",
+            f"down_revision: str | Sequence[str] | None = '{THEIRS}'",
         ),
     ]
 
@@ -187,7 +166,7 @@ def test_a_file_of_the_template_is_changed_in_two_lines(there: str, project: Pat
 def test_a_revision_that_is_not_plain_text_is_left_to_the_author(there: str, pulled: Path) -> None:
     edit(_file(pulled, MINE), f"down_revision = {HEAD!r}", f"down_revision = {HEAD[:6]!r} + {HEAD[6:]!r}")
     before = _content(pulled)
-    _refused(alembic_process(there, "reparent", MINE, project=pulled), 255, "by hand", "planted_")
+    _refused(alembic(there, "reparent", MINE, project=pulled), 255, "by hand", "planted_")
     assert _content(pulled) == before
 
 
@@ -200,17 +179,17 @@ def test_a_file_that_another_program_changes_meanwhile_is_not_overwritten(there:
         # The files are read, the database does not answer yet.
         waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'alembic_version'::regclass"
         assert eventually(lambda: bool(query(there, waiting)))
-        edit(file, f"down_revision = {HEAD!r}", f"down_revision = {V5!r}")
+        edit(file, f"down_revision = {HEAD!r}", f"down_revision = {L2!r}")
         run(other, "ROLLBACK")
         _refused(finish(process), 255, "changed this moment")
-    assert f"down_revision = {V5!r}" in file.read_text()
+    assert f"down_revision = {L2!r}" in file.read_text()
 
 
 def test_what_would_make_a_circle_is_not_done(there: str, pulled: Path) -> None:
     edit(_file(pulled, THEIRS), "depends_on = None", f"depends_on = {MINE!r}")
     before = _content(pulled)
-    finished = alembic_process(there, "reparent", MINE, project=pulled)
-    _refused(finished, 255, f"{THEIRS} depends on {MINE}", "make merge")
+    finished = alembic(there, "reparent", MINE, project=pulled)
+    _refused(finished, 255, f"{THEIRS} depends on {MINE}", "alembic merge heads")
     assert _content(pulled) == before
 
 
@@ -230,27 +209,7 @@ def test_what_does_not_lead_to_one_head_is_put_back(there: str, pulled: Path) ->
     assert _content(pulled) == before | {late.name: late.read_bytes()}
 
 
-def test_byte_code_of_the_same_second_is_not_taken_for_the_new_file(project: Path) -> None:
-    file = plant(project, MINE, "pass")
-    stat = file.stat()
-    old = file.read_bytes()
-    new = old.replace(HEAD.encode(), THEIRS.encode())
-
-    def loaded_after(write: Callable[[], object]) -> str:
-        file.write_bytes(old)
-        os.utime(file, (stat.st_atime, stat.st_mtime))
-        py_compile.compile(str(file))
-        write()
-        # As if all this had taken no time.
-        os.utime(file, (stat.st_atime, stat.st_mtime))
-        return str(load_python_file(str(file.parent), file.name).down_revision)
-
-    # The harm.
-    assert loaded_after(lambda: file.write_bytes(new)) == HEAD
-    assert loaded_after(lambda: replace(file, old, new)) == THEIRS
-
-
 def test_without_a_database_nothing_is_changed(pulled: Path) -> None:
     before = _content(pulled)
-    _refused(alembic_process("unused", "reparent", project=pulled, environment={"DB_PORT": "1"}), 5, "no database at")
+    _refused(alembic("unused", "reparent", project=pulled, environment=NOWHERE), 5, "no database at")
     assert _content(pulled) == before

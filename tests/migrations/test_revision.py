@@ -9,6 +9,7 @@ import pytest
 
 from tests.databases import alembic_process, migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, TANGGA, V1, V5, edit, plant, revision
+from tests.support.in_process import alembic
 
 HOSTILE = [
     "v7 tambah kolom kota",
@@ -61,7 +62,7 @@ def test_a_new_step_runs_up_and_down_as_it_is(at_head: str, project: Path) -> No
 
 
 def test_autogenerate_without_a_difference_writes_no_file_and_says_so(at_head: str, project: Path) -> None:
-    finished = alembic_process(at_head, "revision", "--autogenerate", "-m", "nothing", project=project)
+    finished = alembic(at_head, "revision", "--autogenerate", "-m", "nothing", project=project)
     assert finished.returncode == 0, finished.stderr
     # Alembic does not look at everything, and what it has not looked at does not agree.
     assert "no file was written" in finished.stdout
@@ -146,24 +147,24 @@ def test_a_step_may_stand_on_any_step_that_has_run(at_head: str, project: Path) 
     # It has not run, so the next one cannot stand on it; beside it there is room.
     [file] = _new_files(project)
     name = file.name.split("_")[2]
-    finished = alembic_process(at_head, "revision", "-m", "above", "--head", name, project=project)
+    finished = alembic(at_head, "revision", "-m", "above", "--head", name, project=project)
     assert (finished.returncode, _new_files(project)) == (8, [file])
     assert f"stand on {name}" in finished.stderr
-    finished = alembic_process(at_head, "revision", "-m", "above the head", "--head", HEAD, project=project)
+    finished = alembic(at_head, "revision", "-m", "above the head", "--head", HEAD, project=project)
     assert (finished.returncode, len(_new_files(project))) == (0, 2)
 
 
 def test_with_two_heads_or_an_unknown_revision_nothing_is_written(at_head: str, project: Path) -> None:
     planted = plant(project, "0000000000a1", "pass", after=V5)
-    finished = alembic_process(at_head, "revision", "-m", "v7", project=project)
+    finished = alembic(at_head, "revision", "-m", "v7", project=project)
     assert (finished.returncode, _new_files(project)) == (7, [planted])
     planted.unlink()
     with scratch_database(at_head) as database:
         query(database, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
-        finished = alembic_process(database, "revision", "-m", "v7", project=project)
+        finished = alembic(database, "revision", "-m", "v7", project=project)
         assert (finished.returncode, _new_files(project)) == (6, [])
 
 
 def test_without_a_database_nothing_is_written(project: Path) -> None:
-    finished = alembic_process("unused", "revision", "-m", "v7", project=project, environment={"DB_PORT": "1"})
+    finished = alembic("unused", "revision", "-m", "v7", project=project, environment={"DB_PORT": "1"})
     assert (finished.returncode, _new_files(project)) == (5, [])

@@ -5,8 +5,9 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from tests.databases import PROJECT, Role, Row, alembic_process, migrate, query, scratch_database
+from tests.databases import PROJECT, Role, Row, migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V9, V10, catalogue, revision
+from tests.support.in_process import alembic
 
 POSTS_1 = [
     ("posts", "id", "integer", True, "nextval('posts_id_seq'::regclass)"),
@@ -149,7 +150,7 @@ def test_an_extension_that_others_use_stays_when_the_step_goes(database: str) ->
 
 
 def test_models_and_database_agree_at_head(at_head: str) -> None:
-    checked = alembic_process(at_head, "check")
+    checked = alembic(at_head, "check")
     assert (checked.returncode, checked.stdout) == (0, "No new upgrade operations detected.\n")
 
 

@@ -4,13 +4,15 @@ from contextlib import closing
 
 import pytest
 
-from tests.databases import PROJECT, alembic_process, connect, migrate, run, scratch_database
-from tests.migrations.staircase import HEAD, REVISIONS, V1, V3, V4, V5, add_posts, catalogue, revision, rows
+from tests.databases import PROJECT, connect, migrate, run, scratch_database
+from tests.migrations.staircase import HEAD, REVISIONS, V1, V3, V4, V5, add_posts
+from tests.support.in_process import alembic
+from tests.support.schema import catalogue, revision, rows
 
 
 def _sql(*arguments: str) -> str:
     # Without a database: nothing listens on this port.
-    printed = alembic_process("unused", *arguments, "--sql", environment={"DB_PORT": "1"})
+    printed = alembic("unused", *arguments, "--sql", environment={"DB_PORT": "1"})
     assert printed.returncode == 0, printed.stderr
     return printed.stdout
 

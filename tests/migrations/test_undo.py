@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
@@ -17,20 +16,23 @@ from tangga import cli
 from tangga.exits import BEHIND, STEP_FAILED, WOULD_LOSE_DATA
 from tests.databases import (
     PROJECT,
-    alembic_process,
-    connect,
     eventually,
     finish,
-    migrate,
     owner_environment,
     query,
-    run,
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import V1, V3, V4, V5, V6, add_posts, add_user, catalogue, edit, plant, revision, rows
+from tests.databases import migrate as migrate_product
+from tests.migrations.staircase import V3, V4, add_posts, add_user
+from tests.support.library import FOLDER, HEAD, L1, L2, L3, L4, alembic, copy_library, fill, migrate, plant
+from tests.support.plain_words import plain_words
+from tests.support.schema import catalogue, revision, rows
+from tests.support.steps import edit
 
 STEP = "0000000000b1"
+PACKAGE = {"PYTHONPATH": str(PROJECT / "services/migrate")}
+PROGRAM = f"{sys.executable} -c 'from tangga.cli import main; main()'"
 
 
 @pytest.fixture(autouse=True)
@@ -42,29 +44,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture
-def filled(at_head: str) -> Iterator[str]:
-    """A database at head with 20 users, 60 posts and 100 votes."""
-    with scratch_database(at_head) as database:
-        with closing(connect(database)) as connection:
-            run(
-                connection, "INSERT INTO users (email, password) SELECT n || '@x.id', 'x' FROM generate_series(1, 20) n"
-            )
-            run(
-                connection,
-                "INSERT INTO posts (nama, umur, alamat, owner_id, no_hp) SELECT 'nama ' || n, n, 'Jalan ' || n,"
-                " 1 + n % 20, CASE WHEN n % 2 = 0 THEN '08' || n END FROM generate_series(1, 60) n",
-            )
-            run(
-                connection,
-                "INSERT INTO votes SELECT 1 + n % 20, 1 + n % 59 FROM generate_series(1, 100) n",
-            )
+@pytest.fixture(scope="session")
+def stocked(shelved: str) -> Iterator[str]:
+    """A library with 20 authors, 60 books and 100 loans, to make copies of."""
+    with scratch_database(shelved) as database:
+        fill(database)
         yield database
 
 
-def _command(database: str, *arguments: str, project: Path = PROJECT) -> int:
+@pytest.fixture
+def filled(stocked: str) -> Iterator[str]:
+    with scratch_database(stocked) as database:
+        yield database
+
+
+def _command(database: str, *arguments: str, project: Path = FOLDER) -> int:
     """Run one of our commands in this process and return its exit code."""
-    with mock.patch.dict(os.environ, owner_environment(database)):
+    with mock.patch.dict(os.environ, owner_environment(database)), plain_words():
         try:
             cli.main(["--config", str(project / "alembic.ini"), *arguments])
         except SystemExit as end:
@@ -72,7 +68,7 @@ def _command(database: str, *arguments: str, project: Path = PROJECT) -> int:
     return 0
 
 
-def _losses(database: str, capsys: pytest.CaptureFixture[str], *to: str, project: Path = PROJECT) -> dict[str, int]:
+def _losses(database: str, capsys: pytest.CaptureFixture[str], *to: str, project: Path = FOLDER) -> dict[str, int]:
     """Return what steps down would lose: rows by "kind table.columns"; checks the exit code."""
     capsys.readouterr()
     code = _command(database, "losses", "--json", *to, project=project)
@@ -102,70 +98,89 @@ def _contents(database: str) -> dict[str, list[str]]:
     }
 
 
-def _there_and_back(database: str, project: Path = PROJECT, to: str = "") -> None:
-    """Take back the planted step, or v6, whose column holds something; and up again."""
-    migrate(database, "downgrade", to or (V5 if project is PROJECT else "-1"), project=project)
-    migrate(database, "upgrade", "head", project=project)
+def _there_and_back(database: str, library: Path = FOLDER, to: str = "") -> None:
+    """Take back the planted step, or the last one, whose column holds something; and up again."""
+    migrate(database, "downgrade", to or "-1", project=library)
+    migrate(database, "upgrade", "head", project=library)
 
 
-def _planted(database: str, project: Path, downgrade: str, upgrade: str = "pass") -> None:
-    plant(project, STEP, upgrade, downgrade=downgrade)
-    migrate(database, "upgrade", "head", project=project)
+def _planted(database: str, library: Path, downgrade: str, upgrade: str = "pass") -> None:
+    plant(library, STEP, upgrade, downgrade=downgrade)
+    migrate(database, "upgrade", "head", project=library)
 
 
 def test_a_column_comes_back_value_by_value(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = _contents(filled)
-    assert _losses(filled, capsys, V5) == {"dropped-columns public.posts no_hp": 30}
+    assert _losses(filled, capsys, L3) == {"dropped-columns public.books note": 30}
     _there_and_back(filled)
     # The harm: up again is not back again.
-    assert {row["no_hp"] for row in rows(filled, "posts")} == {None}
+    assert {row["note"] for row in rows(filled, "books")} == {None}
     capsys.readouterr()
     assert _command(filled, "restore-data") == 0
-    assert "posts.no_hp  dropped columns     30        30" in capsys.readouterr().out
+    assert "books.note  dropped columns     30        30" in capsys.readouterr().out
     assert _contents(filled) == before
 
 
-def test_all_steps_down_and_up_lose_nothing(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    before = _contents(filled)
-    where = revision(filled), catalogue(filled)
-    assert _losses(filled, capsys, "base") == {
-        "dropped-columns public.posts no_hp": 30,
-        "dropped-table public.votes ": 100,
-        "dropped-columns public.posts owner_id": 60,
-        "dropped-table public.users email,password,created_at": 20,
-        "dropped-columns public.posts alamat": 60,
-        "dropped-table public.posts nama,umur,published,created_at": 60,
+# Above the head, a column that is NOT NULL and has no default: rows of books go back with the values of two saves.
+SHELF = """op.add_column('books', sa.Column('shelf', sa.String(), server_default='', nullable=False))
+    op.alter_column('books', 'shelf', server_default=None)"""
+
+
+@pytest.fixture
+def with_shelves(filled: str, library: Path) -> str:
+    _planted(filled, library, "op.drop_column('books', 'shelf')", SHELF)
+    query(filled, "UPDATE books SET shelf = 'shelf ' || id")
+    return filled
+
+
+def test_all_steps_down_and_up_lose_nothing(
+    with_shelves: str, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _contents(with_shelves)
+    where = revision(with_shelves), catalogue(with_shelves)
+    assert _losses(with_shelves, capsys, "base", project=library) == {
+        "dropped-columns public.books shelf": 60,
+        "dropped-columns public.books note": 30,
+        "dropped-table public.loans ": 100,
+        "dropped-table public.books title,pages,lent,added_at,author_id": 60,
+        "dropped-table public.authors name,secret": 20,
     }
     # Asking changes nothing.
-    assert (_contents(filled), (revision(filled), catalogue(filled))) == (before, where)
-    _there_and_back(filled, to="base")
-    assert _contents(filled) | {"alembic_version": []} == {name: [] for name in before}
-    assert _command(filled, "restore-data") == 0
-    assert _contents(filled) == before
-    assert where == (revision(filled), catalogue(filled))
+    assert (_contents(with_shelves), (revision(with_shelves), catalogue(with_shelves))) == (before, where)
+    _there_and_back(with_shelves, library, to="base")
+    assert _contents(with_shelves) | {"alembic_version": []} == {name: [] for name in before}
+    assert _command(with_shelves, "restore-data", project=library) == 0
+    assert _contents(with_shelves) == before
+    assert where == (revision(with_shelves), catalogue(with_shelves))
     # The sequences know what came back.
-    assert add_user(filled, "new@x.id") == 21
+    assert _add_author(with_shelves, "new") == 21
+
+
+def _add_author(database: str, name: str) -> int:
+    [(author,)] = query(database, "INSERT INTO authors (name, secret) VALUES (%s, 'x') RETURNING id", name)
+    return int(author)
 
 
 def test_steps_that_lose_nothing_ask_nothing_save_nothing_and_run_once(
-    at_head: str, project: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    shelved: str, library: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran = folder.parent / "ran"
-    with scratch_database(at_head) as database:
-        add_posts(database, 5, alamat="", owner_id=add_user(database, "ani@x.id"))
-        # v6 and v5: a column without a value, a table without a row.
+    with scratch_database(shelved) as database:
+        # A column without a value, a table without a row.
+        fill(database, authors=1, books=5, loans=0)
+        query(database, "UPDATE books SET note = NULL")
         _planted(
             database,
-            project,
-            f"op.drop_column('posts', 'p'); open({str(ran)!r}, 'a').write('x')",
-            "op.execute('ALTER TABLE posts ADD p text GENERATED ALWAYS AS (nama) STORED')",
+            library,
+            f"op.drop_column('books', 'p'); open({str(ran)!r}, 'a').write('x')",
+            "op.execute('ALTER TABLE books ADD p text GENERATED ALWAYS AS (title) STORED')",
         )
-        assert _losses(database, capsys, V4, project=project) == {}
+        assert _losses(database, capsys, L2, project=library) == {}
         ran.unlink()
-        assert _command(database, "losses", V4, project=project) == 0
-        assert capsys.readouterr().out == "7 steps down: no data would be lost\n"
+        assert _command(database, "losses", L2, project=library) == 0
+        assert capsys.readouterr().out == "3 steps down: no data would be lost\n"
         ran.unlink()
-        migrate(database, "downgrade", V4, project=project)
+        migrate(database, "downgrade", L2, project=library)
         assert ran.read_text() == "x"
     assert [*folder.iterdir()] == []
 
@@ -173,55 +188,55 @@ def test_steps_that_lose_nothing_ask_nothing_save_nothing_and_run_once(
 def test_the_placeholder_owner_has_another_id_after_the_next_upgrade(
     database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    migrate(database, "upgrade", V3)
+    migrate_product(database, "upgrade", V3)
     add_posts(database, 4, alamat="")
     ani = add_user(database, "ani@x.id")
-    migrate(database, "upgrade", V4)
+    migrate_product(database, "upgrade", V4)
     query(database, "UPDATE posts SET owner_id = %s WHERE id <= 3", ani)
-    assert _losses(database, capsys) == {
+    assert _losses(database, capsys, project=PROJECT) == {
         "dropped-columns public.posts owner_id": 4,
         "deleted-rows public.users email,password,created_at": 1,
     }
-    migrate(database, "downgrade", V3)
-    migrate(database, "upgrade", V4)
+    migrate_product(database, "downgrade", V3)
+    migrate_product(database, "upgrade", V4)
     owners = {row["id"]: row["owner_id"] for row in rows(database, "posts")}
     placeholder = owners[4]
     assert set(owners.values()) == {placeholder}
     capsys.readouterr()
-    assert _command(database, "restore-data") == 0
+    assert _command(database, "restore-data", project=PROJECT) == 0
     assert "1 refer to rows that are gone: they keep what the upgrade gave them" in capsys.readouterr().out
     owners = {row["id"]: row["owner_id"] for row in rows(database, "posts")}
     assert owners == {1: ani, 2: ani, 3: ani, 4: placeholder}
 
 
 DML = """DO $$ BEGIN
-UPDATE posts SET nama = upper(nama) WHERE id <= 3; UPDATE posts SET nama = nama || '!' WHERE id <= 2;
-UPDATE posts SET umur = umur; DELETE FROM users WHERE id = 7;
-DELETE FROM posts WHERE id = 50; INSERT INTO posts SELECT 50, 'other', 1, true, now(), '', 1, NULL; END $$"""
+UPDATE books SET title = upper(title) WHERE id <= 3; UPDATE books SET title = title || '!' WHERE id <= 2;
+UPDATE books SET pages = pages; DELETE FROM authors WHERE id = 7;
+DELETE FROM books WHERE id = 50; INSERT INTO books SELECT 50, 'other', 1, true, now(), 1, NULL; END $$"""
 
 
 def test_rows_that_a_step_deletes_or_changes_are_saved_exactly(
-    filled: str, project: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _planted(filled, project, f"op.execute({DML!r})")
+    _planted(filled, library, f"op.execute({DML!r})")
     before = _contents(filled)
-    of_user_7 = [post for post in rows(filled, "posts") if post["owner_id"] == 7]
-    votes = [
+    of_user_7 = [post for post in rows(filled, "books") if post["author_id"] == 7]
+    loans = [
         vote
-        for vote in rows(filled, "votes")
-        if vote["user_id"] == 7 or vote["post_id"] in {p["id"] for p in of_user_7} | {50}
+        for vote in rows(filled, "loans")
+        if vote["author_id"] == 7 or vote["book_id"] in {p["id"] for p in of_user_7} | {50}
     ]
     assert of_user_7
-    assert _losses(filled, capsys, project=project) == {
+    assert _losses(filled, capsys, project=library) == {
         # 50 was replaced by another row; UPDATEs that change nothing do not count, nor does one row twice.
-        "changed-rows public.posts nama,umur,created_at,alamat,owner_id,no_hp": 4,
-        "deleted-rows public.posts nama,umur,published,created_at,alamat,owner_id,no_hp": len(of_user_7),
-        "deleted-rows public.users email,password,created_at": 1,
-        "deleted-rows public.votes ": len(votes),
+        "changed-rows public.books title,pages,added_at,author_id,note": 4,
+        "deleted-rows public.books title,pages,lent,added_at,author_id,note": len(of_user_7),
+        "deleted-rows public.authors name,secret": 1,
+        "deleted-rows public.loans ": len(loans),
     }
-    _there_and_back(filled, project)
+    _there_and_back(filled, library)
     assert _contents(filled) != before
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert _contents(filled) | {"alembic_version": []} == before | {"alembic_version": []}
 
 
@@ -241,7 +256,7 @@ def test_rows_that_a_step_deletes_or_changes_are_saved_exactly(
 )
 def test_values_that_a_change_of_type_alters_are_saved(
     filled: str,
-    project: Path,
+    library: Path,
     capsys: pytest.CaptureFixture[str],
     column: str,
     values: str,
@@ -252,23 +267,23 @@ def test_values_that_a_change_of_type_alters_are_saved(
     query(filled, f"CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE t (id serial PRIMARY KEY, x {column})")
     query(filled, f"INSERT INTO t (x) VALUES {values}")
     up = f"ALTER TABLE t ALTER x TYPE {wide}" if lost or column == "mood" else "SELECT"
-    _planted(filled, project, f"op.execute({f'ALTER TABLE t ALTER x TYPE {narrow}'!r})", f"op.execute({up!r})")
+    _planted(filled, library, f"op.execute({f'ALTER TABLE t ALTER x TYPE {narrow}'!r})", f"op.execute({up!r})")
     before = rows(filled, "t")
-    assert _losses(filled, capsys, project=project) == ({"changed-rows public.t x": lost} if lost else {})
-    _there_and_back(filled, project)
+    assert _losses(filled, capsys, project=library) == ({"changed-rows public.t x": lost} if lost else {})
+    _there_and_back(filled, library)
     if lost:
         assert rows(filled, "t") != before
-        assert _command(filled, "restore-data", project=project) == 0
+        assert _command(filled, "restore-data", project=library) == 0
     assert rows(filled, "t") == before
 
 
-def test_truncate_is_seen(filled: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _planted(filled, project, "op.execute('TRUNCATE posts CASCADE')")
+def test_truncate_is_seen(filled: str, library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _planted(filled, library, "op.execute('TRUNCATE books CASCADE')")
     before = _contents(filled)
-    assert sum(_losses(filled, capsys, project=project).values()) == 160
-    _there_and_back(filled, project)
-    assert rows(filled, "posts") == []
-    assert _command(filled, "restore-data", project=project) == 0
+    assert sum(_losses(filled, capsys, project=library).values()) == 160
+    _there_and_back(filled, library)
+    assert rows(filled, "books") == []
+    assert _command(filled, "restore-data", project=library) == 0
     assert _contents(filled) == before
 
 
@@ -311,19 +326,19 @@ NAME = '"o:d%d ""t"""'
     ],
     ids=["columns", "table", "deleted", "changed"],
 )
-def test_values_and_names_of_every_kind_come_back(filled: str, project: Path, down: str, up: str) -> None:
+def test_values_and_names_of_every_kind_come_back(filled: str, library: Path, down: str, up: str) -> None:
     query(filled, HOSTILE)
     plant(
-        project,
+        library,
         STEP,
         f"op.get_bind().exec_driver_sql({up.replace('%', '%%')!r})",
         downgrade=f"op.get_bind().exec_driver_sql({down.replace('%', '%%')!r})",
     )
-    migrate(filled, "stamp", STEP, project=project)
+    migrate(filled, "stamp", STEP, project=library)
     before = _contents(filled)
-    _there_and_back(filled, project)
+    _there_and_back(filled, library)
     assert _contents(filled) != before
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert _contents(filled) == before
 
 
@@ -344,144 +359,144 @@ def test_values_and_names_of_every_kind_come_back(filled: str, project: Path, do
     ],
     ids=["column", "partition", "deleted", "changed", "truncated", "table"],
 )
-def test_partitions_come_back(filled: str, project: Path, folder: Path, down: str, up: str) -> None:
+def test_partitions_come_back(filled: str, library: Path, folder: Path, down: str, up: str) -> None:
     query(filled, "CREATE TABLE p (id integer PRIMARY KEY, x text) PARTITION BY RANGE (id)")
     query(filled, "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
     query(filled, "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)")
     query(filled, "INSERT INTO p SELECT n, 'x' || n FROM generate_series(0, 19) n")
-    _planted(filled, project, f"op.execute({down!r})", f"op.execute({up!r})")
+    _planted(filled, library, f"op.execute({down!r})", f"op.execute({up!r})")
     before = rows(filled, "p")
-    _there_and_back(filled, project)
+    _there_and_back(filled, library)
     assert rows(filled, "p") != before
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert rows(filled, "p") == before
     if down.startswith(("ALTER", "DROP")):
         assert len([*folder.glob("*/*.gz")]) == 1, "a row is saved once"
 
 
 def test_a_table_without_a_key_is_kept_whole_and_said(
-    filled: str, project: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     query(filled, "CREATE TABLE t (a integer, b text); INSERT INTO t VALUES (1, 'x'), (1, 'x'), (2, NULL)")
-    _planted(filled, project, "op.drop_column('t', 'b')", "op.execute('ALTER TABLE t ADD IF NOT EXISTS b text')")
-    assert _losses(filled, capsys, project=project) == {"dropped-columns public.t a,b": 2}
-    _there_and_back(filled, project)
+    _planted(filled, library, "op.drop_column('t', 'b')", "op.execute('ALTER TABLE t ADD IF NOT EXISTS b text')")
+    assert _losses(filled, capsys, project=library) == {"dropped-columns public.t a,b": 2}
+    _there_and_back(filled, library)
     assert "has no key that tells its rows apart" in capsys.readouterr().err
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert "the table has no key that tells its rows apart: see the file" in capsys.readouterr().out
     [file] = folder.glob("*/*.gz")
     assert subprocess.run(["gzip", "-dc", file], capture_output=True, check=True).stdout == b"1\tx\n1\tx\n"
 
 
-def test_a_dropped_table_without_a_key_comes_back(filled: str, project: Path) -> None:
+def test_a_dropped_table_without_a_key_comes_back(filled: str, library: Path) -> None:
     query(filled, "CREATE TABLE t (a integer, b text); INSERT INTO t VALUES (1, 'x'), (1, 'x'), (2, NULL)")
-    _planted(filled, project, "op.drop_table('t')", "op.execute('CREATE TABLE IF NOT EXISTS t (a integer, b text)')")
+    _planted(filled, library, "op.drop_table('t')", "op.execute('CREATE TABLE IF NOT EXISTS t (a integer, b text)')")
     before = rows(filled, "t")
-    _there_and_back(filled, project)
-    assert _command(filled, "restore-data", project=project) == 0
+    _there_and_back(filled, library)
+    assert _command(filled, "restore-data", project=library) == 0
     assert rows(filled, "t") == before
 
 
 def test_what_somebody_writes_between_the_trial_and_the_save_is_saved_too(
-    filled: str, project: Path, folder: Path
+    filled: str, library: Path, folder: Path
 ) -> None:
     tried = folder.parent / "tried"
-    plant(project, STEP, "op.execute('ALTER TABLE posts ADD IF NOT EXISTS x text')", downgrade=f"""
-    op.drop_column('posts', 'x')
-    op.execute("DELETE FROM users WHERE email LIKE 'late%'")
+    plant(library, STEP, "op.execute('ALTER TABLE books ADD IF NOT EXISTS x text')", downgrade=f"""
+    op.drop_column('books', 'x')
+    op.execute("DELETE FROM authors WHERE name LIKE 'late%'")
     if not __import__('os').path.exists({str(tried)!r}):
         open({str(tried)!r}, 'w').close()
         end = time.monotonic() + 60
-        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND NOT granted")
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE relation = 'books'::regclass AND NOT granted")
         while op.get_bind().scalar(waiting) == 0 and time.monotonic() < end:
             time.sleep(0.05)""")  # fmt: skip
-    migrate(filled, "upgrade", "head", project=project)
-    query(filled, "UPDATE posts SET x = 'early' WHERE id = 1")
+    migrate(filled, "upgrade", "head", project=library)
+    query(filled, "UPDATE books SET x = 'early' WHERE id = 1")
 
     def write() -> None:
         # Goes in at once: the trial found no such row, and holds no lock against it.
-        add_user(filled, "late@x.id")
+        _add_author(filled, "late")
         # Waits for the trial's end, and is there before the save.
-        query(filled, "UPDATE posts SET x = 'late' WHERE id = 2")
+        query(filled, "UPDATE books SET x = 'late' WHERE id = 2")
 
-    going_down = start_alembic(filled, "downgrade", "-1", project=project)
+    going_down = start_alembic(filled, "downgrade", "-1", project=library)
     assert eventually(tried.exists)
     writer = threading.Thread(target=write)
     writer.start()
     finished = finish(going_down)
     writer.join()
     assert finished.returncode == 0, finished.stderr
-    assert rows(filled, "users")[-1]["email"] != "late@x.id"
-    migrate(filled, "upgrade", "head", project=project)
-    assert _command(filled, "restore-data", project=project) == 0
-    assert [row["x"] for row in rows(filled, "posts")][:3] == ["early", "late", None]
-    assert "late@x.id" in {row["email"] for row in rows(filled, "users")}
+    assert rows(filled, "authors")[-1]["name"] != "late"
+    migrate(filled, "upgrade", "head", project=library)
+    assert _command(filled, "restore-data", project=library) == 0
+    assert [row["x"] for row in rows(filled, "books")][:3] == ["early", "late", None]
+    assert "late" in {row["name"] for row in rows(filled, "authors")}
 
 
 def test_a_step_that_commits_on_its_way_is_saved_before(
-    filled: str, project: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plant(
-        project,
+        library,
         STEP,
-        "op.execute('CREATE INDEX IF NOT EXISTS ix_posts_no_hp ON posts (no_hp)')",
-        downgrade="from tangga import safe; safe.drop_index('ix_posts_no_hp'); "
-        "op.execute('DELETE FROM votes WHERE user_id = 1')",
+        "op.execute('CREATE INDEX IF NOT EXISTS ix_books_note ON books (note)')",
+        downgrade="from tangga import safe; safe.drop_index('ix_books_note'); "
+        "op.execute('DELETE FROM loans WHERE author_id = 1')",
     )
-    migrate(filled, "upgrade", "head", project=project)
+    migrate(filled, "upgrade", "head", project=library)
     before = _contents(filled)
-    votes = sum(row["user_id"] == 1 for row in rows(filled, "votes"))
-    assert _losses(filled, capsys, project=project) == {"deleted-rows public.votes ": votes}
-    assert query(filled, "SELECT to_regclass('ix_posts_no_hp')") == [("ix_posts_no_hp",)]
-    migrate(filled, "downgrade", "-1", project=project)
-    assert query(filled, "SELECT to_regclass('ix_posts_no_hp')") == [(None,)]
-    assert len(rows(filled, "votes")) == 100 - votes
-    migrate(filled, "upgrade", "head", project=project)
-    assert _command(filled, "restore-data", project=project) == 0
+    loans = sum(row["author_id"] == 1 for row in rows(filled, "loans"))
+    assert _losses(filled, capsys, project=library) == {"deleted-rows public.loans ": loans}
+    assert query(filled, "SELECT to_regclass('ix_books_note')") == [("ix_books_note",)]
+    migrate(filled, "downgrade", "-1", project=library)
+    assert query(filled, "SELECT to_regclass('ix_books_note')") == [(None,)]
+    assert len(rows(filled, "loans")) == 100 - loans
+    migrate(filled, "upgrade", "head", project=library)
+    assert _command(filled, "restore-data", project=library) == 0
     assert _contents(filled) == before
 
 
-def test_the_safe_forms_can_be_tried(filled: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_safe_forms_can_be_tried(filled: str, library: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _planted(
-        filled, project,
-        "from tangga import safe; safe.create_index('ix', 'posts', ['umur']); safe.add_unique('u', 'posts',"
-        " ['nama']); safe.set_not_null('posts', 'alamat_2');"
-        " safe.backfill('posts', \"nama = 'x' || id\", where='id < 4')",
-        "op.execute('ALTER TABLE posts ADD IF NOT EXISTS alamat_2 text')",
+        filled, library,
+        "from tangga import safe; safe.create_index('ix', 'books', ['pages']); safe.add_unique('u', 'books',"
+        " ['title']); safe.set_not_null('books', 'note_2');"
+        " safe.backfill('books', \"title = 'x' || id\", where='id < 4')",
+        "op.execute('ALTER TABLE books ADD IF NOT EXISTS note_2 text')",
     )  # fmt: skip
-    query(filled, "UPDATE posts SET alamat_2 = 'x'")
-    assert _losses(filled, capsys, project=project) == {"changed-rows public.posts nama": 3}
-    migrate(filled, "downgrade", "-1", project=project)
-    assert [row["nama"] for row in rows(filled, "posts")][:4] == ["x1", "x2", "x3", "nama 4"]
-    migrate(filled, "upgrade", "head", project=project)
-    assert _command(filled, "restore-data", project=project) == 0
-    assert [row["nama"] for row in rows(filled, "posts")][:4] == ["nama 1", "nama 2", "nama 3", "nama 4"]
+    query(filled, "UPDATE books SET note_2 = 'x'")
+    assert _losses(filled, capsys, project=library) == {"changed-rows public.books title": 3}
+    migrate(filled, "downgrade", "-1", project=library)
+    assert [row["title"] for row in rows(filled, "books")][:4] == ["x1", "x2", "x3", "book 4"]
+    migrate(filled, "upgrade", "head", project=library)
+    assert _command(filled, "restore-data", project=library) == 0
+    assert [row["title"] for row in rows(filled, "books")][:4] == ["book 1", "book 2", "book 3", "book 4"]
 
 
 def test_a_step_that_cannot_be_tried_counts_as_a_loss_and_everything_is_saved(
-    filled: str, project: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _planted(
         filled,
-        project,
+        library,
         "with op.get_context().autocommit_block():\n        op.execute('REINDEX SCHEMA public')\n"
-        "    op.execute('DELETE FROM votes')",
+        "    op.execute('DELETE FROM loans')",
     )
     before = _contents(filled)
     capsys.readouterr()
-    assert _command(filled, "losses", V5, project=project) == WOULD_LOSE_DATA
+    assert _command(filled, "losses", L3, project=library) == WOULD_LOSE_DATA
     printed = capsys.readouterr().out
     assert "what cannot be foreseen: " in printed
     assert "REINDEX SCHEMA cannot run inside a transaction block" in printed
     assert "the step above it cannot be foreseen" in printed
     assert _contents(filled) == before
-    _there_and_back(filled, project)
-    assert rows(filled, "votes") == []
+    _there_and_back(filled, library)
+    assert rows(filled, "loans") == []
     [manifest] = folder.glob("*/manifest.json")
     assert {item["table"]: item["rows"] for item in json.loads(manifest.read_text())["items"]} == {
-        "public.posts": 60, "public.users": 20, "public.votes": 100,
+        "public.books": 60, "public.authors": 20, "public.loans": 100,
     }  # fmt: skip
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert _contents(filled) == before
 
 
@@ -489,77 +504,74 @@ def test_a_step_that_cannot_be_tried_counts_as_a_loss_and_everything_is_saved(
 def test_without_room_for_the_save_the_step_does_not_happen(filled: str, folder: Path, trouble: str) -> None:
     query(
         filled,
-        "UPDATE posts SET no_hp = (SELECT string_agg(md5(n::text || posts.id), '') FROM generate_series(1, 100) n)",
+        "UPDATE books SET note = (SELECT string_agg(md5(n::text || books.id), '') FROM generate_series(1, 100) n)",
     )
-    migrate(filled, "downgrade", V6)
     before = _contents(filled), catalogue(filled)
     place = {"missing": folder / "missing", "read-only": Path("/proc"), "full": folder}[trouble]
     # bash: no file may be larger than 16 KiB, which is how a full disk looks from inside.
     finished = subprocess.run(
-        ["bash", "-c", f"{'ulimit -f 16;' if trouble == 'full' else ''} exec alembic downgrade {V5}"],
-        cwd=PROJECT, env=os.environ | owner_environment(filled) | {"MIGRATE_SAVE_DIR": str(place)},
+        ["bash", "-c", f"{'ulimit -f 16;' if trouble == 'full' else ''} exec {PROGRAM} downgrade {L3}"],
+        cwd=FOLDER, env=os.environ | PACKAGE | owner_environment(filled) | {"MIGRATE_SAVE_DIR": str(place)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert finished.returncode == STEP_FAILED, finished.stderr
     what, remedy = finished.stderr.splitlines()[-2:]
-    assert what.startswith(
-        f"error: step {V6} (v6 tambah kolom no_hp) would lose data, and saving it in {place} failed: "
-    )
+    assert what.startswith(f"error: step {L4} (l4 notes) would lose data, and saving it in {place} failed: ")
     assert what.endswith("; the step was not run")
     assert "MIGRATE_SAVE_DIR" in remedy
     assert (_contents(filled), catalogue(filled)) == before
-    assert revision(filled) == V6
+    assert revision(filled) == HEAD
     assert [*folder.iterdir()] == []
 
 
 def test_a_save_that_was_cut_off_never_looks_whole(
-    filled: str, project: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    migrate(filled, "downgrade", V6)
+    library = copy_library(library, with_tangga=True)
     last = "        with self._reported():\n            manifest"
-    edit(project / "services/migrate/tangga/undo/saving.py", last, f"        __import__('time').sleep(60)\n{last}")
-    going_down = start_alembic(filled, "downgrade", "-1", project=project)
+    edit(library / "tangga/undo/saving.py", last, f"        __import__('time').sleep(60)\n{last}")
+    going_down = start_alembic(filled, "downgrade", "-1", project=library)
     assert eventually(lambda: any(folder.glob(".*.partial/*.gz")))
     going_down.kill()
     assert finish(going_down).returncode == -9
     assert [path.name[0] for path in folder.iterdir()] == ["."]
-    assert revision(filled) == V6
+    assert revision(filled) == HEAD
     assert _command(filled, "restore-data", "--list") == 0
     assert "holds no save" in capsys.readouterr().out
     # The next one clears it away.
-    query(filled, "UPDATE posts SET no_hp = '08'")
+    query(filled, "UPDATE books SET note = '08'")
     migrate(filled, "downgrade", "-1")
     [path] = folder.iterdir()
-    assert path.name.endswith(f"Z_{V6}")
+    assert path.name.endswith(f"Z_{HEAD}")
 
 
 def test_a_save_of_a_step_that_was_not_finished_is_not_put_back(
-    filled: str, project: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The commit itself fails, when the save is whole: as if the migrator were killed just before it.
     _planted(
-        filled, project,
-        "op.drop_column('posts', 'no_hp');"
+        filled, library,
+        "op.drop_column('books', 'note');"
         " op.execute('CREATE TABLE d (n integer UNIQUE DEFERRABLE INITIALLY DEFERRED)');"
         " op.execute('INSERT INTO d VALUES (1), (1)')",
     )  # fmt: skip
-    assert alembic_process(filled, "downgrade", "-1", project=project).returncode != 0
+    assert alembic(filled, "downgrade", "-1", project=library).returncode != 0
     assert revision(filled) == STEP
-    query(filled, "UPDATE posts SET no_hp = 'newer'")
+    query(filled, "UPDATE books SET note = 'newer'")
     capsys.readouterr()
-    assert _command(filled, "restore-data", "--list", project=project) == 0
+    assert _command(filled, "restore-data", "--list", project=library) == 0
     assert "(the step down was not finished)" in capsys.readouterr().out
-    assert _command(filled, "restore-data", project=project) == 0
+    assert _command(filled, "restore-data", project=library) == 0
     assert "nothing to put back" in capsys.readouterr().out
-    assert {row["no_hp"] for row in rows(filled, "posts")} == {"newer"}
+    assert {row["note"] for row in rows(filled, "books")} == {"newer"}
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "gone", "manifest"])
 def test_a_damaged_save_is_refused_whole(
     filled: str, folder: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _there_and_back(filled, to=V4)
-    [file] = folder.glob(f"*{V6}/*.gz")
+    _there_and_back(filled, to=L2)
+    [file] = folder.glob(f"*{L4}/*.gz")
     content = file.read_bytes()
     if damage == "changed":
         file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
@@ -578,9 +590,9 @@ def test_a_damaged_save_is_refused_whole(
 
 def test_the_applications_triggers_do_not_see_what_comes_back(filled: str) -> None:
     query(filled, """
-        CREATE FUNCTION changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.umur = -1; RETURN NEW; END $$;
-        CREATE TRIGGER changed BEFORE UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION changed();
-        ALTER TABLE posts ENABLE ALWAYS TRIGGER changed
+        CREATE FUNCTION changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.pages = -1; RETURN NEW; END $$;
+        CREATE TRIGGER changed BEFORE UPDATE ON books FOR EACH ROW EXECUTE FUNCTION changed();
+        ALTER TABLE books ENABLE ALWAYS TRIGGER changed
     """)  # fmt: skip
     before = _contents(filled), query(filled, "SELECT tgenabled FROM pg_trigger WHERE tgname = 'changed'")
     _there_and_back(filled)
@@ -592,34 +604,34 @@ def test_which_save_is_put_back_and_when(filled: str, folder: Path, capsys: pyte
     assert _command(filled, "restore-data") == 0
     assert "holds no save" in capsys.readouterr().out
     before = _contents(filled)
-    migrate(filled, "downgrade", V4)
+    migrate(filled, "downgrade", L2)
     names = sorted(path.name for path in folder.iterdir())
-    assert [name[-12:] for name in names] == [V6, V5]
+    assert [name[-12:] for name in names] == [L4, L3]
 
     assert _command(filled, "restore-data") == BEHIND
-    assert "is not applied now\n   do: make migrate first" in capsys.readouterr().err
+    assert "is not applied now\n   do: alembic upgrade head first" in capsys.readouterr().err
     assert _command(filled, "restore-data", names[0]) == BEHIND
-    migrate(filled, "upgrade", V5)
+    migrate(filled, "upgrade", L3)
     # What can be put back is; the rest waits.
     assert _command(filled, "restore-data") == 0
-    assert len(rows(filled, "votes")) == 100
+    assert len(rows(filled, "loans")) == 100
     migrate(filled, "upgrade", "head")
     assert _command(filled, "restore-data") == 0
     assert _contents(filled) == before
 
-    query(filled, "UPDATE posts SET no_hp = 'newer'")
+    query(filled, "UPDATE books SET note = 'newer'")
     capsys.readouterr()
     assert _command(filled, "restore-data") == 0
-    assert f"{V5} was already restored on " in capsys.readouterr().out
-    assert {row["no_hp"] for row in rows(filled, "posts")} == {"newer"}
+    assert f"{L3} was already restored on " in capsys.readouterr().out
+    assert {row["note"] for row in rows(filled, "books")} == {"newer"}
     assert _command(filled, "restore-data", names[0]) == 0
-    assert "08" + "2" in {row["no_hp"] for row in rows(filled, "posts")}
+    assert "note 2" in {row["note"] for row in rows(filled, "books")}
     assert _command(filled, "restore-data", "nonsense") == 255
 
 
 def test_the_newest_save_of_a_step_counts(filled: str) -> None:
     _there_and_back(filled)
-    query(filled, "UPDATE posts SET no_hp = 'second'")
+    query(filled, "UPDATE books SET note = 'second'")
     before = _contents(filled)
     _there_and_back(filled)
     assert _command(filled, "restore-data") == 0
@@ -629,17 +641,19 @@ def test_the_newest_save_of_a_step_counts(filled: str) -> None:
 
 
 def test_rows_that_do_not_fit_are_not_put_back_by_halves(
-    filled: str, folder: Path, capsys: pytest.CaptureFixture[str]
+    with_shelves: str, library: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _there_and_back(filled, to="base")
-    [posts] = folder.glob(f"*{V1}")
+    _there_and_back(with_shelves, library, to="base")
+    [books] = folder.glob(f"*{L2}")
+    [authors] = folder.glob(f"*{L1}")
+    assert _command(with_shelves, "restore-data", authors.name, project=library) == 0
     capsys.readouterr()
-    # Posts need an address now, which is in another save.
-    assert _command(filled, "restore-data", posts.name) == STEP_FAILED
-    assert 'null value in column "alamat"' in capsys.readouterr().err
-    assert rows(filled, "posts") == []
-    assert _command(filled, "restore-data") == 0
-    assert len(rows(filled, "posts")) == 60
+    # Books need a shelf now, which is in another save.
+    assert _command(with_shelves, "restore-data", books.name, project=library) == STEP_FAILED
+    assert 'null value in column "shelf"' in capsys.readouterr().err
+    assert rows(with_shelves, "books") == []
+    assert _command(with_shelves, "restore-data", project=library) == 0
+    assert len(rows(with_shelves, "books")) == 60
 
 
 def test_an_upgrade_does_not_load_any_of_this(database: str) -> None:
@@ -648,6 +662,6 @@ def test_an_upgrade_does_not_load_any_of_this(database: str) -> None:
         "sys.exit(any(name.startswith('tangga.undo') for name in sys.modules))"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=os.environ | owner_environment(database), check=False
+        [sys.executable, "-c", code], cwd=FOLDER, env=os.environ | PACKAGE | owner_environment(database), check=False
     )
     assert finished.returncode == 0

@@ -7,6 +7,7 @@ import pytest
 
 from tests.databases import alembic_process, migrate, query
 from tests.migrations.staircase import HEAD, REVISIONS, STEPS, V1, V2, V4, catalogue, revision
+from tests.support import in_process
 
 
 def test_the_tutorial_can_be_followed(database: str, project: Path) -> None:
@@ -14,7 +15,7 @@ def test_the_tutorial_can_be_followed(database: str, project: Path) -> None:
     hidden = {file.name: file.read_text() for file in versions.glob("*.py")}
 
     def alembic(*arguments: str) -> str:
-        finished = alembic_process(database, *arguments, project=project)
+        finished = in_process.alembic(database, *arguments, project=project)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
@@ -72,7 +73,7 @@ def test_the_generated_step_equals_the_written_ones(database: str, at_head: str,
         file.unlink()
     migrate(database, "upgrade", V4)
     query(database, "CREATE EXTENSION pg_trgm")  # models do not know extensions
-    assert alembic_process(database, "revision", "--autogenerate", "-m", "v5", project=project).returncode == 0
+    assert in_process.alembic(database, "revision", "--autogenerate", "-m", "v5", project=project).returncode == 0
     migrate(database, "upgrade", "head", project=project)
     assert catalogue(database) == catalogue(at_head)
     migrate(database, "downgrade", "-1", project=project)
@@ -93,7 +94,7 @@ def test_the_generated_step_equals_the_written_ones(database: str, at_head: str,
 def test_who_only_looks_changes_nothing(database: str, arguments: tuple[str, ...], expected: str) -> None:
     migrate(database, "upgrade", V2)
     before = catalogue(database)
-    finished = alembic_process(database, *arguments)
+    finished = in_process.alembic(database, *arguments)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith(expected)
     assert (revision(database), catalogue(database)) == (V2, before)
@@ -101,15 +102,15 @@ def test_who_only_looks_changes_nothing(database: str, arguments: tuple[str, ...
 
 def test_history_marks_where_the_database_is(database: str) -> None:
     migrate(database, "upgrade", V2)
-    lines = alembic_process(database, "history", "--indicate-current").stdout.splitlines()
+    lines = in_process.alembic(database, "history", "--indicate-current").stdout.splitlines()
     assert len(lines) == len(REVISIONS)
     assert [line for line in lines if "(current)" in line] == [f"{V1} -> {V2} (current), {STEPS[1].message}"]
 
 
 def test_asking_whether_the_database_is_at_head_answers_with_the_exit_code(database: str, at_head: str) -> None:
     migrate(database, "upgrade", V2)
-    assert alembic_process(at_head, "current", "--check-heads").returncode == 0
-    assert alembic_process(database, "current", "--check-heads").returncode != 0
+    assert in_process.alembic(at_head, "current", "--check-heads").returncode == 0
+    assert in_process.alembic(database, "current", "--check-heads").returncode != 0
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(database: str) -> None:
