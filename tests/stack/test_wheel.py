@@ -42,7 +42,16 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    build = [REPOSITORY / ".venv/bin/python", "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
+    build: list[str | Path] = [
+        REPOSITORY / ".venv/bin/python",
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        folder,
+    ]
     subprocess.run(build, cwd=PACKAGE, check=True, capture_output=True)
     [built] = folder.glob("*.whl")
     return built
@@ -82,7 +91,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, wheel: Path, server: S
     environment = tmp_path / "venv"
     python = environment / "bin/python"
     subprocess.run([UV, "venv", "--quiet", "--no-project", "--python", "3.11", environment], cwd=tmp_path, check=True)
-    install = [
+    install: list[str | Path] = [
         UV,
         "pip",
         "install",

@@ -83,6 +83,7 @@ def test_without_squawk_it_says_what_to_install(
     history: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(history / "python"))
     assert _lint(history) == STEP_FAILED
     assert capsys.readouterr().err.startswith("error: squawk is not installed here\n   do: ")
 

@@ -5,6 +5,7 @@ Never all steps in one file: a table that an earlier step made would count as ne
 
 import json
 import subprocess
+import sys
 import tempfile
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -58,8 +59,10 @@ def _write(file: Path, statements: Sequence[Statement]) -> list[int]:
 
 
 def _run(folder: Path, count: int) -> list[dict[str, Any]]:
+    # It comes beside Python; a program that was started by its path has that folder not on the PATH.
+    beside = Path(sys.executable).with_name("squawk")
     command = [
-        "squawk",
+        str(beside) if beside.exists() else "squawk",
         "--reporter=json",
         f"--pg-version={_POSTGRESQL}",
         *(f"{number}.sql" for number in range(count)),
