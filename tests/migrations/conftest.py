@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, copy_project
+from tests.migrations.staircase import HEAD, add_posts, add_user, copy_project
 from tests.support.library import FOLDER, copy_library
 
 # What all tests of a run look at, and none changes.
@@ -56,3 +56,21 @@ def project(tmp_path: Path) -> Path:
 def library(tmp_path: Path) -> Path:
     """A copy of the library's migrations, to plant steps in."""
     return copy_library(tmp_path / "library")
+
+
+@pytest.fixture(scope="session")
+def populated(at_head: str) -> Iterator[str]:
+    """A database at the head with rows in every table."""
+    with scratch_database(at_head) as database:
+        owners = [add_user(database, f"{n}@example.com") for n in range(300)]
+        add_posts(database, 200, alamat="", owner_id=owners[0], no_hp="1")
+        query(database, "INSERT INTO votes (user_id, post_id) SELECT %s, id FROM posts", owners[0])
+        query(database, "ANALYZE")
+        yield database
+
+
+@pytest.fixture
+def live(populated: str) -> Iterator[str]:
+    """A copy of it, to be changed."""
+    with scratch_database(populated) as database:
+        yield database

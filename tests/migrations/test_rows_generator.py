@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from tangga.project import Project
 from tangga.scratch.rows import RowsRefused, generate
+from tangga.scratch.snapshot import Snapshot
 from tests.migrations.proving import scratch
 from tests.migrations.staircase import HEAD
 
@@ -97,37 +98,45 @@ def test_keys_and_foreign_keys_hold() -> None:
         assert int(str(_one(connection, "SELECT count(*) FROM tree WHERE parent IS NOT NULL"))) > 20
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        "x integer CHECK (x > 0)",
-        "x integer CHECK (x BETWEEN 5 AND 9)",
-        "x numeric CHECK (x > 0 AND x < 1)",
-        "x integer CHECK (x < 0)",
-        "x integer CHECK (x % 10 = 0)",
-        "x integer CHECK (x >= 1000)",
-        "x text CHECK (x IN ('new', 'it''s paid'))",
-        "x varchar(20) CHECK (x IN ('new', 'paid'))",
-        "x text CHECK (char_length(x) = 16)",
-        "x text CHECK (char_length(x) < 6)",
-        "x text CHECK (x ~ '^[a-z]+$')",
-        "x text CHECK (x ~* '^[^@]+@[^@]+[.][a-z]+$')",
-        "x text CHECK (x LIKE 'https://%')",
-        "x text CHECK (x <> '')",
-        "x char(3) CHECK (x ~ '^[A-Z]{3}$')",
-        "x integer, y integer, CHECK (x < y)",
-        "x integer, y integer, CHECK (x > y)",
-        "x integer, y text, CHECK ((x IS NULL) <> (y IS NULL))",
-        "x date NOT NULL, y date NOT NULL, CHECK (y > x AND y < x + 500)",
-        "x text NOT NULL, y integer, CHECK (x = 'a' OR y IS NOT NULL)",
-        "x text[] CHECK (cardinality(x) > 0)",
-        "x jsonb CHECK (jsonb_typeof(x) = 'object')",
-    ],
-)
-def test_checks_are_met(column: str) -> None:
-    with _database(f"CREATE TABLE checked (id serial, {column})") as connection:
-        assert generate(connection, 40) == {"checked": 40}
-        assert int(str(_one(connection, "SELECT count(*) FROM checked WHERE x IS NOT NULL"))) > 5
+CHECKS = [
+    "x integer CHECK (x > 0)",
+    "x integer CHECK (x BETWEEN 5 AND 9)",
+    "x numeric CHECK (x > 0 AND x < 1)",
+    "x integer CHECK (x < 0)",
+    "x integer CHECK (x % 10 = 0)",
+    "x integer CHECK (x >= 1000)",
+    "x text CHECK (x IN ('new', 'it''s paid'))",
+    "x varchar(20) CHECK (x IN ('new', 'paid'))",
+    "x text CHECK (char_length(x) = 16)",
+    "x text CHECK (char_length(x) < 6)",
+    "x text CHECK (x ~ '^[a-z]+$')",
+    "x text CHECK (x ~* '^[^@]+@[^@]+[.][a-z]+$')",
+    "x text CHECK (x LIKE 'https://%')",
+    "x text CHECK (x <> '')",
+    "x char(3) CHECK (x ~ '^[A-Z]{3}$')",
+    "x integer, y integer, CHECK (x < y)",
+    "x integer, y integer, CHECK (x > y)",
+    "x integer, y text, CHECK ((x IS NULL) <> (y IS NULL))",
+    "x date NOT NULL, y date NOT NULL, CHECK (y > x AND y < x + 500)",
+    "x text NOT NULL, y integer, CHECK (x = 'a' OR y IS NOT NULL)",
+    "x text[] CHECK (cardinality(x) > 0)",
+    "x jsonb CHECK (jsonb_typeof(x) = 'object')",
+]
+
+
+@pytest.fixture(scope="module")
+def checked() -> Iterator[Connection]:
+    """Rows in a table for each of CHECKS: checked_0 and so on."""
+    tables = [f"CREATE TABLE checked_{n} (id serial, {columns})" for n, columns in enumerate(CHECKS)]
+    with _database(*tables) as connection:
+        assert set(generate(connection, 40).values()) == {40}
+        yield connection
+
+
+@pytest.mark.parametrize("number", range(len(CHECKS)), ids=CHECKS.__getitem__)
+def test_checks_are_met(checked: Connection, number: int) -> None:
+    rows, values = checked.execute(text(f"SELECT count(*), count(x) FROM checked_{number}")).one()
+    assert (rows, values > 5) == (40, True)
 
 
 def test_a_table_that_takes_no_row_is_named_with_its_constraint() -> None:
@@ -157,3 +166,16 @@ def test_many_rows_are_made_by_the_server_not_one_by_one() -> None:
         assert time.monotonic() - start < 30
         assert _one(connection, "SELECT count(*) FROM alembic_version") == 1
         assert _one(connection, "SELECT count(*) FROM migration_log WHERE direction = 'up'") == 10
+
+
+def test_tables_of_every_schema_are_filled_and_compared() -> None:
+    with _database(
+        'CREATE SCHEMA "Toko"',
+        'CREATE TABLE "Toko"."Barang" (id integer PRIMARY KEY, "Nama" text)',
+        'CREATE TABLE orders (id serial PRIMARY KEY, barang integer NOT NULL REFERENCES "Toko"."Barang")',
+    ) as connection:
+        assert generate(connection, 20) == {"Toko.Barang": 20, "orders": 20}
+        before = Snapshot(connection)
+        connection.exec_driver_sql('UPDATE "Toko"."Barang" SET "Nama" = \'x\'; DELETE FROM orders WHERE id <= 3')
+        assert before.changes() == ["Toko.Barang.Nama: 20 rows changed", "orders: 3 rows gone"]
+        assert before.changes({"Toko.Barang.Nama", "orders"}) == []
