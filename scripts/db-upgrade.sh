@@ -36,7 +36,7 @@ switch() {
   before=$(cat .env && printf .)
   still_held
   stopped=1
-  STEP_QUIET=1 step --or 'the old server did not stop' --do 'make up brings it back' 'stop the old server' docker compose stop db
+  STEP_QUIET=1 step --or 'the old server did not stop' --do 'make up brings it back' 'stop the old server' stop_old
   replaced "POSTGRES_IMAGE=$1" "DB_VOLUME=$2" "POSTGRES_IMAGE_PREVIOUS=$was_image" "DB_VOLUME_PREVIOUS=$was_volume" | write_file .env
   try 'server' start_db
   if ((tried)); then

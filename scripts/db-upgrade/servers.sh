@@ -51,6 +51,11 @@ copy() {
   POSTGRES_IMAGE=$1 docker compose --progress quiet run --rm -T --no-deps --name "$transfer" --entrypoint 'bash /app/services/postgres/transfer.sh' backup db "$next"
 }
 
+# stop_old: told to stop, a server ends the session that holds the tables before those that wait for them: one of these then
+# writes, and is told so, to a volume that nobody will read. Killed, it ends all at once, and nobody gets a lock. What was
+# acknowledged is on its disk, where it is read again by whoever goes back.
+stop_old() { if [[ -n $held ]]; then docker compose kill db; else docker compose stop db; fi; }
+
 start_db() {
   read_settings # .env has changed
   docker compose up --detach --wait db

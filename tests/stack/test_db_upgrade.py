@@ -117,7 +117,7 @@ COPYING = (
 # The copy is running; the old server has stopped, and .env still names it.
 @pytest.mark.parametrize(
     ("moment", "first"),
-    [("transfer.sh", f'docker "$@" & until {COPYING} || ! kill -0 $!; do :; done'), ("compose stop db", 'docker "$@"')],
+    [("transfer.sh", f'docker "$@" & until {COPYING} || ! kill -0 $!; do :; done'), ("compose kill db", 'docker "$@"')],
     ids=["while it is copied", "before the switch"],
 )
 def test_a_kill_in_the_middle_leaves_the_old_volume_serving(
@@ -128,7 +128,7 @@ def test_a_kill_in_the_middle_leaves_the_old_volume_serving(
     killed = old.run("setsid", "--wait", "make", "db-upgrade", "to=17", PATH=path)
     assert killed.returncode != 0
     assert setting(old, "DB_VOLUME") == ""
-    if "stop" in moment:
+    if "kill" in moment:
         old.make("up")
     assert version(old) == "15"
     assert rows(old) == before

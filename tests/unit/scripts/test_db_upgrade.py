@@ -52,7 +52,7 @@ def test_how_the_new_server_starts(state: str, course: str) -> None:
 
 def untouched(outcome: Outcome) -> bool:
     """Return whether the old server serves as before."""
-    return not calls(outcome, "^(compose (stop|up)|volume rm)") and "POSTGRES_IMAGE" not in outcome.files[".env"]
+    return not calls(outcome, "^(compose (stop|kill|up)|volume rm)") and "POSTGRES_IMAGE" not in outcome.files[".env"]
 
 
 REFUSED = {
@@ -112,4 +112,11 @@ def test_nobody_goes_back_without_being_asked(tmp_path: Path) -> None:
     outcome = do("db-upgrade back=1", tmp_path, environment={})
     assert outcome.code == 1
     assert "what was written since the upgrade is not on the volume db-data" in outcome.printed
-    assert not calls(outcome, "^compose (stop|up)")
+    assert not calls(outcome, "^compose (stop|kill|up)")
+
+
+def test_who_waits_for_the_tables_does_not_get_them_when_the_old_server_ends(tmp_path: Path) -> None:
+    """Told to stop, it lets one that waits write, which is then on the old volume alone."""
+    assert calls(do("db-upgrade", tmp_path / "up"), "^compose (stop|kill)") == ["compose kill db"]
+    back = do("db-upgrade back=1", tmp_path / "back")
+    assert calls(back, "^compose (stop|kill)") == ["compose stop db"], "nobody keeps writers out"
