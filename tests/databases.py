@@ -4,6 +4,7 @@
 scratch database has the roles, privileges and defaults of a real one.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -35,8 +36,9 @@ _ROLES = {
 _saved = tempfile.TemporaryDirectory(prefix="tangga-saved-")
 
 
+@functools.cache
 def template() -> str:
-    """Return the name of the database that nobody migrates."""
+    """Return the name of the database that nobody migrates; kept, for tests change the environment meanwhile."""
     return os.environ["DB_NAME"]
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.databases import migrate, query, scratch_database
-from tests.migrations.staircase import HEAD, add_posts, add_user, copy_project
-from tests.support.library import FOLDER, copy_library
+from tests.migrations.staircase import HEAD, copy_project
+from tests.support.library import FOLDER, copy_library, fill
 
 # What all tests of a run look at, and none changes.
 _shared: list[str] = []
@@ -59,12 +59,11 @@ def library(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def populated(at_head: str) -> Iterator[str]:
-    """A database at the head with rows in every table."""
-    with scratch_database(at_head) as database:
-        owners = [add_user(database, f"{n}@example.com") for n in range(300)]
-        add_posts(database, 200, alamat="", owner_id=owners[0], no_hp="1")
-        query(database, "INSERT INTO votes (user_id, post_id) SELECT %s, id FROM posts", owners[0])
+def populated(shelved: str) -> Iterator[str]:
+    """A database of the library at head with rows in every table, and no NULL."""
+    with scratch_database(shelved) as database:
+        fill(database, authors=300, books=200, loans=200)
+        query(database, "UPDATE books SET note = 'a note'")
         query(database, "ANALYZE")
         yield database
 

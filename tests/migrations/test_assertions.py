@@ -17,15 +17,14 @@ from tangga.plan.assertions import ask
 from tangga.plan.demands import demands
 from tests.databases import query
 from tests.migrations.proving import project_of
-from tests.migrations.staircase import HEAD, plant
-from tests.support.in_process import alembic
+from tests.support.library import FOLDER, HEAD, alembic, plant
 from tests.support.planning import code_of, plan_of
 
 
 @pytest.fixture
 def rows(populated: str) -> Iterator[Connection]:
     """A connection to a database with rows; nothing that a test does there stays."""
-    with connect.engine(project_of(live=populated).settings.url, "test").connect() as connection:
+    with connect.engine(project_of(FOLDER, populated).settings.url, "test").connect() as connection:
         yield connection
 
 
@@ -40,24 +39,24 @@ class Demand(NamedTuple):
 
 
 DEMANDS = [
-    Demand("unique", "CREATE UNIQUE INDEX ux ON posts (nama)",
-           "UPDATE posts SET nama = 'ganda' WHERE id <= 3", 1, "ganda"),
-    Demand("unique", "ALTER TABLE posts ADD CONSTRAINT uq UNIQUE (nama, umur)",
-           "UPDATE posts SET nama = id % 2, umur = 7 WHERE id <= 5", 2, None),
-    Demand("unique", "CREATE UNIQUE INDEX ux ON posts (nama) WHERE published",
-           "UPDATE posts SET nama = 'ganda', published = true WHERE id <= 3", 1, "ganda"),
-    Demand("unique", "CREATE UNIQUE INDEX ux ON posts (upper(nama))",
-           "UPDATE posts SET nama = 'NAMA 1' WHERE id = 2", 1, "NAMA 1"),
-    Demand("unique", "ALTER TABLE posts DROP CONSTRAINT pk_posts CASCADE; ALTER TABLE posts ADD PRIMARY KEY (umur)",
-           "UPDATE posts SET umur = 1 WHERE id <= 2", 1, "1"),
-    Demand("not null", "ALTER TABLE posts ALTER COLUMN no_hp SET NOT NULL",
-           "UPDATE posts SET no_hp = NULL WHERE id <= 5", 5, None),
-    Demand("not null", "ALTER TABLE posts RENAME no_hp TO telepon; ALTER TABLE posts ALTER COLUMN telepon SET NOT NULL",
-           "UPDATE posts SET no_hp = NULL WHERE id <= 5", 5, None),
-    Demand("foreign key", "ALTER TABLE posts ADD CONSTRAINT fk FOREIGN KEY (umur) REFERENCES users",
-           "UPDATE posts SET umur = 9999 WHERE id <= 2", 2, "9999"),
-    Demand("check", "ALTER TABLE posts ADD CONSTRAINT ck CHECK (umur >= 0)",
-           "UPDATE posts SET umur = -1 WHERE id <= 4", 4, None),
+    Demand("unique", "CREATE UNIQUE INDEX ux ON books (title)",
+           "UPDATE books SET title = 'twice' WHERE id <= 3", 1, "twice"),
+    Demand("unique", "ALTER TABLE books ADD CONSTRAINT uq UNIQUE (title, pages)",
+           "UPDATE books SET title = id % 2, pages = 7 WHERE id <= 5", 2, None),
+    Demand("unique", "CREATE UNIQUE INDEX ux ON books (title) WHERE lent",
+           "UPDATE books SET title = 'twice', lent = true WHERE id <= 3", 1, "twice"),
+    Demand("unique", "CREATE UNIQUE INDEX ux ON books (upper(title))",
+           "UPDATE books SET title = 'BOOK 1' WHERE id = 2", 1, "BOOK 1"),
+    Demand("unique", "ALTER TABLE books DROP CONSTRAINT pk_books CASCADE; ALTER TABLE books ADD PRIMARY KEY (pages)",
+           "UPDATE books SET pages = 1 WHERE id <= 2", 1, "1"),
+    Demand("not null", "ALTER TABLE books ALTER COLUMN note SET NOT NULL",
+           "UPDATE books SET note = NULL WHERE id <= 5", 5, None),
+    Demand("not null", "ALTER TABLE books RENAME note TO remark; ALTER TABLE books ALTER COLUMN remark SET NOT NULL",
+           "UPDATE books SET note = NULL WHERE id <= 5", 5, None),
+    Demand("foreign key", "ALTER TABLE books ADD CONSTRAINT fk FOREIGN KEY (pages) REFERENCES authors",
+           "UPDATE books SET pages = 9999 WHERE id <= 2", 2, "9999"),
+    Demand("check", "ALTER TABLE books ADD CONSTRAINT ck CHECK (pages >= 0)",
+           "UPDATE books SET pages = -1 WHERE id <= 4", 4, None),
 ]  # fmt: skip
 
 
@@ -83,96 +82,96 @@ def test_the_rows_are_asked(rows: Connection, demand: Demand) -> None:
 
 def test_what_is_new_has_no_rows_to_ask(rows: Connection) -> None:
     before = model.read(rows)
-    rows.exec_driver_sql("CREATE TABLE baru (id integer PRIMARY KEY, CHECK (id > 0))")
-    rows.exec_driver_sql("ALTER TABLE posts ADD COLUMN kota text; CREATE UNIQUE INDEX ux ON posts (kota)")
+    rows.exec_driver_sql("CREATE TABLE fresh (id integer PRIMARY KEY, CHECK (id > 0))")
+    rows.exec_driver_sql("ALTER TABLE books ADD COLUMN city text; CREATE UNIQUE INDEX ux ON books (city)")
     assert demands(before, before, model.read(rows)) == []
 
 
 def test_what_cannot_be_asked_is_said(rows: Connection) -> None:
     before = model.read(rows)
-    rows.exec_driver_sql("ALTER TABLE posts ADD COLUMN kota text; CREATE UNIQUE INDEX ux ON posts (nama, kota)")
+    rows.exec_driver_sql("ALTER TABLE books ADD COLUMN city text; CREATE UNIQUE INDEX ux ON books (title, city)")
     [question] = demands(before, before, model.read(rows))
     assert (question.sql, question.assertion.outcome) == (None, "not asked")
     assert question.assertion.detail == "a column of it is new, renamed or of another type in this run"
 
 
 SAFE_FORMS = [
-    ("safe.set_not_null('posts', 'no_hp')", "UPDATE posts SET no_hp = NULL WHERE id <= 5"),
-    ("safe.add_unique('uq', 'posts', ['nama'])", "UPDATE posts SET nama = 'ganda'"),
+    ("safe.set_not_null('books', 'note')", "UPDATE books SET note = NULL WHERE id <= 5"),
+    ("safe.add_unique('uq', 'books', ['title'])", "UPDATE books SET title = 'twice'"),
     # 2000 is no user's number either.
-    ("safe.add_check('ck', 'posts', 'umur >= 5000 or umur < 1000')", "UPDATE posts SET umur = 2000"),
-    ("safe.add_foreign_key('fk', 'posts', 'users', ['umur'], ['id'])", ""),
+    ("safe.add_check('ck', 'books', 'pages >= 5000 or pages < 1000')", "UPDATE books SET pages = 2000"),
+    ("safe.add_foreign_key('fk', 'books', 'authors', ['pages'], ['id'])", ""),
 ]
 
 
-def test_the_safe_forms_are_asked_about_too(live: str, project: Path) -> None:
+def test_the_safe_forms_are_asked_about_too(live: str, library: Path) -> None:
     below = HEAD
     for number, (body, _) in enumerate(SAFE_FORMS):
-        plant(project, f"0000000000a{number}", f"from tangga import safe; {body}", after=below)
+        plant(library, f"0000000000a{number}", f"from tangga import safe; {body}", after=below)
         below = f"0000000000a{number}"
     for spoil, outcome, code in (("", "holds", 0), (";".join(spoil for _, spoil in SAFE_FORMS), "violated", FINDINGS)):
         if spoil:
             query(live, spoil)
-        made = plan_of(live, project)
+        made = plan_of(live, library)
         answers = [[assertion.outcome for assertion in step.assertions] for step in made.steps]
         assert (answers, code_of(made)) == ([[outcome]] * len(SAFE_FORMS), code)
 
 
-def test_the_live_rows_are_asked(live: str, project: Path) -> None:
+def test_the_live_rows_are_asked(live: str, library: Path) -> None:
     """Other demands, without the plan around them: test_assertions.py."""
-    plant(project, "0000000000a1", "op.execute('CREATE UNIQUE INDEX ux ON posts (nama)')")
-    made = plan_of(live, project)
+    plant(library, "0000000000a1", "op.execute('CREATE UNIQUE INDEX ux ON books (title)')")
+    made = plan_of(live, library)
     [assertion] = made.steps[0].assertions
     assert (assertion.demand, assertion.outcome, assertion.count) == ("unique", "holds", 0)
     assert code_of(made) == 0
 
-    query(live, "UPDATE posts SET nama = 'ganda' WHERE id <= 3")
-    made = plan_of(live, project)
+    query(live, "UPDATE books SET title = 'twice' WHERE id <= 3")
+    made = plan_of(live, library)
     [assertion] = made.steps[0].assertions
-    assert (assertion.outcome, assertion.count, assertion.example) == ("violated", 1, "ganda")
+    assert (assertion.outcome, assertion.count, assertion.example) == ("violated", 1, "twice")
     assert code_of(made) == FINDINGS
     # The plan is right: the step does fail.
-    assert alembic(live, "upgrade", "head", project=project).returncode == STEP_FAILED
+    assert alembic(live, "upgrade", "head", project=library).returncode == STEP_FAILED
 
 
-def test_rows_that_a_policy_hides_are_not_said_to_hold(live: str, project: Path) -> None:
-    query(live, "ALTER TABLE posts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    plant(project, "0000000000a1", "op.execute('ALTER TABLE posts ADD CHECK (umur < 0)')")
-    made = plan_of(live, project)
+def test_rows_that_a_policy_hides_are_not_said_to_hold(live: str, library: Path) -> None:
+    query(live, "ALTER TABLE books ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    plant(library, "0000000000a1", "op.execute('ALTER TABLE books ADD CHECK (pages < 0)')")
+    made = plan_of(live, library)
     [assertion] = made.steps[0].assertions
     assert assertion.outcome == "not asked"
     assert "affected by row-level security policy" in str(assertion.detail)
     # The step meets them all.
-    assert alembic(live, "upgrade", "head", project=project).returncode == STEP_FAILED
+    assert alembic(live, "upgrade", "head", project=library).returncode == STEP_FAILED
 
 
-def test_a_demand_that_an_earlier_step_sees_to_is_open(live: str, project: Path) -> None:
-    query(live, "UPDATE posts SET nama = 'ganda' WHERE id <= 3")
-    plant(project, "0000000000a1", "op.execute('UPDATE posts SET nama = id')")
-    plant(project, "0000000000a2", "op.execute('CREATE UNIQUE INDEX ux ON posts (nama)')", after="0000000000a1")
-    made = plan_of(live, project)
+def test_a_demand_that_an_earlier_step_sees_to_is_open(live: str, library: Path) -> None:
+    query(live, "UPDATE books SET title = 'twice' WHERE id <= 3")
+    plant(library, "0000000000a1", "op.execute('UPDATE books SET title = id')")
+    plant(library, "0000000000a2", "op.execute('CREATE UNIQUE INDEX ux ON books (title)')", after="0000000000a1")
+    made = plan_of(live, library)
     [assertion] = made.steps[1].assertions
     assert (assertion.outcome, assertion.count, code_of(made)) == ("open", 1, 0)
-    assert alembic(live, "upgrade", "head", project=project).returncode == 0
+    assert alembic(live, "upgrade", "head", project=library).returncode == 0
 
 
-def test_a_question_that_takes_too_long_is_given_up(live: str, project: Path) -> None:
+def test_a_question_that_takes_too_long_is_given_up(live: str, library: Path) -> None:
     query(
         live,
         "CREATE FUNCTION slow(integer) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS "
         "'BEGIN PERFORM pg_sleep(0.02); RETURN true; END'",
     )
-    plant(project, "0000000000a1", "op.execute('ALTER TABLE posts ADD CONSTRAINT ck CHECK (slow(umur))')")
-    made = plan_of(live, project, seconds=1)
+    plant(library, "0000000000a1", "op.execute('ALTER TABLE books ADD CONSTRAINT ck CHECK (slow(pages))')")
+    made = plan_of(live, library, seconds=1)
     [assertion] = made.steps[0].assertions
     assert (assertion.outcome, code_of(made)) == ("unanswered", 0)
     assert "statement timeout" in assertion.detail
 
 
-def test_a_step_that_only_rows_break_fails_where_there_are_rows(live: str, project: Path) -> None:
-    plant(project, "0000000000a1", "op.add_column('posts', sa.Column('kota', sa.Text(), nullable=False))")
-    made = plan_of(live, project)
+def test_a_step_that_only_rows_break_fails_where_there_are_rows(live: str, library: Path) -> None:
+    plant(library, "0000000000a1", "op.add_column('books', sa.Column('city', sa.Text(), nullable=False))")
+    made = plan_of(live, library)
     assert code_of(made) == STEP_FAILED
-    assert 'column "kota" of relation "posts" contains null values' in str(made.steps[0].error)
-    query(live, "TRUNCATE posts CASCADE")
-    assert code_of(plan_of(live, project)) == 0
+    assert 'column "city" of relation "books" contains null values' in str(made.steps[0].error)
+    query(live, "TRUNCATE books CASCADE")
+    assert code_of(plan_of(live, library)) == 0

@@ -4,24 +4,28 @@ import json
 import os
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tangga.exits import FINDINGS
 from tangga.verify.model import Finding, Report
 from tangga.verify.walk import verify
-from tests.databases import query
+from tests.databases import owner_environment, query, template
+from tests.migrations import staircase
 from tests.migrations.proving import project_of, scratch
-from tests.migrations.staircase import HEAD, REVISIONS, copy_project, edit, plant
-from tests.support.in_process import alembic
+from tests.support import in_process
+from tests.support.library import FOLDER, HEAD, alembic, copy_library, plant
+from tests.support.steps import edit
 
 
-def _report(project: Path, start: str | None = "plant0000001", rows: int = 20) -> Report:
-    return verify(project_of(project), rows, start)
+def _report(library: Path, start: str | None = "plant0000001", rows: int = 20) -> Report:
+    with mock.patch.dict(os.environ, owner_environment(template())):
+        return verify(project_of(library), rows, start)
 
 
-def _planted(project: Path, upgrade: str, downgrade: str = "pass", header: str = "") -> Path:
-    file = plant(project, "plant0000001", "pass", downgrade="pass")
+def _planted(library: Path, upgrade: str, downgrade: str = "pass", header: str = "") -> Path:
+    file = plant(library, "plant0000001", "pass", downgrade="pass")
     body = f"def upgrade() -> None:\n    {upgrade}\ndef downgrade() -> None:\n    {downgrade}\n"
     file.write_text(file.read_text().partition("def upgrade")[0] + header + "\n" + body)
     return file
@@ -29,7 +33,7 @@ def _planted(project: Path, upgrade: str, downgrade: str = "pass", header: str =
 
 TRIGGER = """op.execute('''
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
-CREATE TRIGGER touch BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION touch()
+CREATE TRIGGER touch BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION touch()
 ''')"""
 
 # name -> (upgrade, downgrade, what is said)
@@ -45,11 +49,11 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
         ],
     ),
     "forgotten index": (
-        'op.execute("CREATE INDEX IF NOT EXISTS ix_votes_again ON votes (post_id)")',
+        'op.execute("CREATE INDEX IF NOT EXISTS ix_loans_again ON loans (book_id)")',
         "pass",
         [
-            "after down, index votes.ix_votes_again: extra "
-            "(CREATE INDEX ix_votes_again ON public.votes USING btree (post_id);)"
+            "after down, index loans.ix_loans_again: extra "
+            "(CREATE INDEX ix_loans_again ON public.loans USING btree (book_id);)"
         ],
     ),
     "leftover enum type": (
@@ -69,19 +73,19 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
         [
             "after down, function touch(): extra (CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN RETURN NEW; END $$; ALTER FUNCTION public.touch() OWNER TO tangga_owner;)",
-            "after down, trigger posts.touch: extra (CREATE TRIGGER touch BEFORE INSERT ON public.posts FOR EACH ROW "
+            "after down, trigger books.touch: extra (CREATE TRIGGER touch BEFORE INSERT ON public.books FOR EACH ROW "
             "EXECUTE FUNCTION public.touch();)",
         ],
     ),
     "leftover comment": (
-        "op.execute(\"COMMENT ON COLUMN posts.nama IS 'full name'\")",
+        "op.execute(\"COMMENT ON COLUMN books.title IS 'full name'\")",
         "pass",
-        ["after down, comment on column posts.nama: extra (COMMENT ON COLUMN public.posts.nama IS 'full name';)"],
+        ["after down, comment on column books.title: extra (COMMENT ON COLUMN public.books.title IS 'full name';)"],
     ),
     "leftover grant": (
-        'op.execute("GRANT SELECT ON posts TO PUBLIC")',
+        'op.execute("GRANT SELECT ON books TO PUBLIC")',
         "pass",
-        ["after down, grant on table posts: nothing -> GRANT SELECT ON TABLE public.posts TO PUBLIC;"],
+        ["after down, grant on table books: nothing -> GRANT SELECT ON TABLE public.books TO PUBLIC;"],
     ),
     "leftover sequence": (
         'op.execute("CREATE SEQUENCE IF NOT EXISTS tickets")',
@@ -92,51 +96,51 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
         ],
     ),
     "lost server default": (
-        'op.alter_column("posts", "published", server_default=sa.false())',
-        'op.alter_column("posts", "published", server_default=None)',
-        ["after down, column posts.published: boolean DEFAULT true NOT NULL -> boolean NOT NULL"],
+        'op.alter_column("books", "lent", server_default=sa.false())',
+        'op.alter_column("books", "lent", server_default=None)',
+        ["after down, column books.lent: boolean DEFAULT true NOT NULL -> boolean NOT NULL"],
     ),
     "lost column data": (
-        'op.drop_column("posts", "no_hp")',
-        'op.add_column("posts", sa.Column("no_hp", sa.String()))',
-        ["after up and down, values that were there before: posts.no_hp: 17 rows changed"],
+        'op.drop_column("books", "note")',
+        'op.add_column("books", sa.Column("note", sa.String()))',
+        ["after up and down, values that were there before: books.note: 17 rows changed"],
     ),
     "lossy UPDATE": (
-        'op.execute("UPDATE posts SET nama = lower(nama)")',
+        'op.execute("UPDATE books SET title = lower(title)")',
         "pass",
-        ["after up, values that were there before: posts.nama: 20 rows changed"],
+        ["after up, values that were there before: books.title: 20 rows changed"],
     ),
     "trimmed": (
-        'op.execute("UPDATE posts SET alamat = trim(alamat)")',
+        'op.execute("UPDATE authors SET secret = trim(secret)")',
         "pass",
-        ["after up, values that were there before: posts.alamat: 13 rows changed"],
+        ["after up, values that were there before: authors.secret: 13 rows changed"],
     ),
     "deleted rows": (
-        'op.execute("DELETE FROM votes WHERE post_id % 2 = 0")',
+        'op.execute("DELETE FROM loans WHERE book_id % 2 = 0")',
         "pass",
-        ["after up, values that were there before: votes: 10 rows gone"],
+        ["after up, values that were there before: loans: 10 rows gone"],
     ),
     "rows left behind": (
-        "op.execute(\"INSERT INTO users (email, password) VALUES ('a', '!') ON CONFLICT DO NOTHING\")",
+        "op.execute(\"INSERT INTO authors (name, secret) VALUES ('a', '!') ON CONFLICT DO NOTHING\")",
         "pass",
-        ["after up and down, values that were there before: users: 1 row more than before"],
+        ["after up and down, values that were there before: authors: 1 row more than before"],
     ),
     "narrowed type": (
-        'op.alter_column("posts", "created_at", type_=sa.Date(), postgresql_using="created_at::date")',
-        'op.alter_column("posts", "created_at", type_=sa.DateTime(timezone=True))',
+        'op.alter_column("books", "added_at", type_=sa.Date(), postgresql_using="added_at::date")',
+        'op.alter_column("books", "added_at", type_=sa.DateTime(timezone=True))',
         [
-            "after up, values that were there before: posts.created_at: 20 rows changed",
+            "after up, values that were there before: books.added_at: 20 rows changed",
             # One was at midnight.
-            "after up and down, values that were there before: posts.created_at: 19 rows changed",
+            "after up and down, values that were there before: books.added_at: 19 rows changed",
         ],
     ),
     "broken downgrade": (
-        'op.execute("CREATE INDEX ix_votes_other ON votes (post_id)")',
-        'op.drop_index("ix_votes_post")',
-        ['down fails: index "ix_votes_post" does not exist'],
+        'op.execute("CREATE INDEX ix_loans_other ON loans (book_id)")',
+        'op.drop_index("ix_loans_post")',
+        ['down fails: index "ix_loans_post" does not exist'],
     ),
     "up that works only once": (
-        'op.execute("UPDATE posts SET umur = umur"); op.execute("CREATE TYPE temper AS ENUM ()")',
+        'op.execute("UPDATE books SET pages = pages"); op.execute("CREATE TYPE temper AS ENUM ()")',
         "pass",
         [
             "after down, type temper: extra (CREATE TYPE public.temper AS ENUM ( ); "
@@ -150,35 +154,34 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
 OTHERS: list[dict[str, tuple[str, str, list[str]]]] = [
     {
         "filled nulls": (
-            "op.execute(\"UPDATE posts SET no_hp = '' WHERE no_hp IS NULL\")",
+            "op.execute(\"UPDATE books SET note = '' WHERE note IS NULL\")",
             "pass",
-            ["after up, values that were there before: posts.no_hp: 3 rows changed"],
+            ["after up, values that were there before: books.note: 3 rows changed"],
         ),
         "column renamed by drop and add": (
-            'op.add_column("posts", sa.Column("name", sa.String(), server_default=""));op.drop_column("posts", "nama")',
-            'op.add_column("posts", sa.Column("nama", sa.String(), server_default="", nullable=False));'
-            'op.alter_column("posts", "nama", server_default=None); op.drop_column("posts", "name")',
+            'op.add_column("books", sa.Column("name", sa.String(), server_default=""));'
+            'op.drop_column("books", "title")',
+            'op.add_column("books", sa.Column("title", sa.String(), server_default="", nullable=False));'
+            'op.alter_column("books", "title", server_default=None); op.drop_column("books", "name")',
             [
-                "after down, index posts.ix_posts_nama_trgm: missing (CREATE INDEX ix_posts_nama_trgm ON public.posts "
-                "USING gin (nama public.gin_trgm_ops);)",
-                "after up and down, values that were there before: posts.nama: 20 rows changed",
+                "after up and down, values that were there before: books.title: 20 rows changed",
             ],
         ),
         "printed SQL that does less": (
-            'op.get_context().as_sql or op.execute("CREATE INDEX ix_votes_printed ON votes (post_id)")',
-            'op.execute("DROP INDEX ix_votes_printed")',
+            'op.get_context().as_sql or op.execute("CREATE INDEX ix_loans_printed ON loans (book_id)")',
+            'op.execute("DROP INDEX ix_loans_printed")',
             [
-                "the SQL that --sql prints does something else: index votes.ix_votes_printed: missing "
-                "(CREATE INDEX ix_votes_printed ON public.votes USING btree (post_id);)"
+                "the SQL that --sql prints does something else: index loans.ix_loans_printed: missing "
+                "(CREATE INDEX ix_loans_printed ON public.loans USING btree (book_id);)"
             ],
         ),
         "second up that does less": (
             "op.execute('''DO $$ BEGIN IF (SELECT count(*) FROM migration_log WHERE revision = 'plant0000004') = 0 THEN"
-            " CREATE INDEX ix_votes_again ON votes (post_id); END IF; END $$''')",
-            'op.execute("DROP INDEX IF EXISTS ix_votes_again")',
+            " CREATE INDEX ix_loans_again ON loans (book_id); END IF; END $$''')",
+            'op.execute("DROP INDEX IF EXISTS ix_loans_again")',
             [
-                "after the second up, index votes.ix_votes_again: missing "
-                "(CREATE INDEX ix_votes_again ON public.votes USING btree (post_id);)"
+                "after the second up, index loans.ix_loans_again: missing "
+                "(CREATE INDEX ix_loans_again ON public.loans USING btree (book_id);)"
             ],
         ),
     },
@@ -191,9 +194,9 @@ OTHERS: list[dict[str, tuple[str, str, list[str]]]] = [
     },
     {
         "NOT NULL without a value for old rows": (
-            'op.add_column("posts", sa.Column("judul", sa.String(), nullable=False))',
-            'op.drop_column("posts", "judul")',
-            ['up fails: column "judul" of relation "posts" contains null values; the steps after it were not tried'],
+            'op.add_column("books", sa.Column("subtitle", sa.String(), nullable=False))',
+            'op.drop_column("books", "subtitle")',
+            ['up fails: column "subtitle" of relation "books" contains null values; the steps after it were not tried'],
         ),
     },
 ]
@@ -205,14 +208,14 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, lis
     """What is found at each fault, the steps planted one upon another: (revision, findings) by the fault's name."""
     found = {}
     for faults in (CHAIN, *OTHERS):
-        project = copy_project(tmp_path_factory.mktemp("faults"))
+        library = copy_library(tmp_path_factory.mktemp("faults") / "library")
         revisions = {name: f"plant{number:07}" for number, name in enumerate(faults, 1)}
         below = HEAD
         for name, revision in revisions.items():
             upgrade, downgrade, _ = faults[name]
-            plant(project, revision, upgrade.replace("\n", " "), downgrade=downgrade, after=below)
+            plant(library, revision, upgrade.replace("\n", " "), downgrade=downgrade, after=below)
             below = revision
-        report = _report(project)
+        report = _report(library)
         for name, revision in revisions.items():
             found[name] = (revision, [finding for finding in report.findings if finding.revision == revision])
     return found
@@ -226,67 +229,70 @@ def test_a_planted_fault_is_found_and_named(proven: dict[str, tuple[str, list[Fi
     assert {finding.file for finding in findings} == {f"migrations/versions/planted_{revision}.py"}
 
 
-def test_nothing_else_is_found_where_one_thing_is_wrong(project: Path) -> None:
+def test_nothing_else_is_found_where_one_thing_is_wrong(library: Path) -> None:
     upgrade, downgrade, expected = FAULTS["lossy UPDATE"]
-    _planted(project, upgrade, downgrade)
-    assert [finding.text for finding in _report(project).findings] == expected
+    _planted(library, upgrade, downgrade)
+    assert [finding.text for finding in _report(library).findings] == expected
 
 
-def test_drift_from_the_models_and_a_sequence_narrower_than_its_column_are_found(project: Path) -> None:
+def test_drift_from_the_models_and_a_sequence_narrower_than_its_column_are_found(library: Path) -> None:
     _planted(
-        project,
-        'op.add_column("posts", sa.Column("extra", sa.Integer()));'
-        'op.alter_column("users", "id", type_=sa.BigInteger())',
-        'op.alter_column("users", "id", type_=sa.Integer()); op.drop_column("posts", "extra")',
+        library,
+        'op.add_column("books", sa.Column("extra", sa.Integer()));'
+        'op.alter_column("authors", "id", type_=sa.BigInteger())',
+        'op.alter_column("authors", "id", type_=sa.Integer()); op.drop_column("books", "extra")',
     )
-    assert [finding for finding in _report(project).findings if "column users.id: type" not in finding.text] == [
-        Finding("", "", "models: column posts.extra: in the schema, not in the models"),
-        Finding("", "", "sequence users_id_seq (narrower than its column users.id): integer, the column is bigint"),
+    assert [finding for finding in _report(library).findings if "column authors.id: type" not in finding.text] == [
+        Finding("", "", "models: column books.extra: in the schema, not in the models"),
+        Finding("", "", "sequence authors_id_seq (narrower than its column authors.id): integer, the column is bigint"),
     ]
 
 
-def test_what_is_no_fault(project: Path) -> None:
+def test_what_is_no_fault(library: Path) -> None:
     """What a step declares, a step that cannot be taken back, one that cannot be printed, an index CONCURRENTLY."""
     upgrade, downgrade, _ = FAULTS["lossy UPDATE"]
     _planted(
-        project, upgrade, downgrade, 'changes_data = {"posts.nama": "names are compared without case from now on"}'
+        library, upgrade, downgrade, 'changes_data = {"books.title": "names are compared without case from now on"}'
     )
     file = plant(
-        project, "plant0000002", 'op.execute("DELETE FROM votes")', after="plant0000001",
-        downgrade='raise NotImplementedError("votes are gone")',
+        library, "plant0000002", 'op.execute("DELETE FROM loans")', after="plant0000001",
+        downgrade='raise NotImplementedError("loans are gone")',
     )  # fmt: skip
-    header = 'irreversible = "the votes are gone"\nchanges_data = {"votes": "so it is meant"}\n'
+    header = 'irreversible = "the loans are gone"\nchanges_data = {"loans": "so it is meant"}\n'
     edit(file, "def upgrade", f"{header}def upgrade")
-    plant(project, "plant0000003", 'op.get_bind().execute(sa.text("SELECT 1")).scalar_one()', after="plant0000002")
+    plant(library, "plant0000003", 'op.get_bind().execute(sa.text("SELECT 1")).scalar_one()', after="plant0000002")
     concurrently = "with op.get_context().autocommit_block(): "
     plant(
-        project, "plant0000004",
-        f'{concurrently}op.create_index("ix_a", "votes", ["post_id"], postgresql_concurrently=True)',
+        library, "plant0000004",
+        f'{concurrently}op.create_index("ix_a", "loans", ["book_id"], postgresql_concurrently=True)',
         after="plant0000003",
-        downgrade=f'{concurrently}op.drop_index("ix_a", table_name="votes", postgresql_concurrently=True)',
+        downgrade=f'{concurrently}op.drop_index("ix_a", table_name="loans", postgresql_concurrently=True)',
     )  # fmt: skip
-    report = _report(project)
+    report = _report(library)
     assert [finding.text for finding in report.findings] == [
-        "models: index votes.ix_a: in the schema, not in the models"
+        "models: index loans.ix_a: in the schema, not in the models"
     ]
     assert [timing.revision for timing in report.timings if timing.down is None] == ["plant0000002"]
     irreversible, printed = report.notes
-    assert irreversible == "plant0000002 is irreversible, so it was not taken back: the votes are gone"
+    assert irreversible == "plant0000002 is irreversible, so it was not taken back: the loans are gone"
     assert printed.startswith("plant0000003 cannot be printed as SQL: ")
 
 
-def test_the_command_prints_a_table_and_ends_with_its_own_code(project: Path, database: str) -> None:
-    clean = alembic(database, "verify", "--rows", "10")
+def test_the_products_own_steps_are_proven_and_the_page_says_so(database: str) -> None:
+    clean = in_process.alembic(database, "verify", "--rows", "10")
     assert clean.returncode == 0, clean.stderr
     lines = clean.stdout.splitlines()
     assert lines[0].split() == ["step", "message", "up", "down"]
-    assert [line.split()[0] for line in lines[1:11]] == REVISIONS
+    assert [line.split()[0] for line in lines[1:11]] == staircase.REVISIONS
     assert all(re.search(r"  \d+\.\d+ s +\d+\.\d+ s$", line) for line in lines[1:11])
     # No note and no fault.
     assert lines[11].startswith("10 steps with 10 rows a table in ")
     assert lines[12:] == ["verified: up, down and up again, printed SQL, models"]
-    file = _planted(project, *FAULTS["leftover sequence"][:2])
-    faulty = alembic(database, "verify", "--from", HEAD, "--json", project=project)
+
+
+def test_the_command_ends_with_its_own_code(library: Path, database: str) -> None:
+    file = _planted(library, *FAULTS["leftover sequence"][:2])
+    faulty = alembic(database, "verify", "--from", HEAD, "--json", project=library)
     assert (faulty.returncode, faulty.stderr.partition("\n")[0]) == (FINDINGS, "error: verify: 1 fault")
     page = json.loads(faulty.stdout)
     assert page["findings"] == [
@@ -308,6 +314,7 @@ def test_nothing_is_left_on_the_scratch_server_and_the_live_database_is_not_touc
     before = made()
     with scratch().database():
         assert made() > before
-    verify(project_of(live=database), 1)
+    with mock.patch.dict(os.environ, owner_environment(database)):
+        verify(project_of(FOLDER, database), 1)
     assert made() == before
     assert query(database, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]

@@ -1,20 +1,24 @@
 """Plans, made in this process, and what tests ask of them."""
 
 import io
+import os
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tangga.exits import Stop
 from tangga.plan import command, making, view
 from tangga.plan.model import Plan
-from tests.databases import PROJECT
+from tests.databases import owner_environment
 from tests.migrations.proving import project_of
+from tests.support.library import FOLDER
 
 
-def plan_of(database: str, project: Path = PROJECT, to: str = "head", seconds: int = 60) -> Plan:
+def plan_of(database: str, project: Path = FOLDER, to: str = "head", seconds: int = 60) -> Plan:
     """Make a plan in this process."""
-    return making.make(project_of(project, database), to, seconds=seconds)
+    with mock.patch.dict(os.environ, owner_environment(database)):
+        return making.make(project_of(project, database), to, seconds=seconds)
 
 
 def code_of(made: Plan) -> int:
