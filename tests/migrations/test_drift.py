@@ -7,169 +7,172 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import psycopg2
 import pytest
 
-from tangga.drift.comparison import compare
+from tangga.drift.comparison import Comparison, compare
 from tangga.exits import AHEAD, DRIFT, SCRATCH_FAILED, UNKNOWN_REVISION, Stop
-from tests.databases import connect, migrate, owner_environment, query, run, scratch_database
+from tests.databases import connect, owner_environment, query, run, scratch_database
 from tests.migrations.proving import project_of
-from tests.migrations.staircase import V4, copy_project, edit, plant
-from tests.support.in_process import alembic
+from tests.support import in_process
+from tests.support.library import FOLDER, L3, alembic, copy_library, migrate, plant
+from tests.support.steps import edit
 
 # What the steps do not have, so that there is something to drift from.
 STEP = """
-CREATE INDEX ix_posts_nama ON posts (nama);
-CREATE INDEX ix_posts_no_hp ON posts (no_hp) WHERE no_hp IS NOT NULL;
-ALTER TABLE posts ADD CONSTRAINT ck_posts_umur CHECK (umur >= 0);
-CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.alamat := trim(NEW.alamat); RETURN NEW; END $$;
-CREATE TRIGGER touch BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION touch();
-CREATE VIEW adults AS SELECT id, nama FROM posts WHERE id > 17;
-COMMENT ON COLUMN posts.nama IS 'full name'
+CREATE INDEX ix_books_title ON books (title);
+CREATE INDEX ix_books_note ON books (note) WHERE note IS NOT NULL;
+ALTER TABLE books ADD CONSTRAINT ck_books_pages CHECK (pages >= 0);
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.title := trim(NEW.title); RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE VIEW adults AS SELECT id, title FROM books WHERE id > 17;
+COMMENT ON COLUMN books.title IS 'full name'
 """
-MODELS = """    __table_args__ = (
-        Index("ix_posts_nama", "nama"),
-        Index("ix_posts_no_hp", "no_hp", postgresql_where=text("no_hp IS NOT NULL")),
-        CheckConstraint("umur >= 0", name="umur"),
+MODELS = """
+Index("ix_books_title", books.c.title)
+Index("ix_books_note", books.c.note, postgresql_where=text("note IS NOT NULL"))
+books.append_constraint(CheckConstraint("pages >= 0", name="pages"))
+books.c.title.comment = "full name"
 """
 TOUCH = "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
-FK = "ALTER TABLE votes DROP CONSTRAINT fk_votes_post_id_posts"
+FK = "ALTER TABLE loans DROP CONSTRAINT fk_loans_book_id_books"
 
 # name -> (what is done by hand, the lines that say so, whether stock `alembic check` sees it)
 DRIFTS: dict[str, tuple[str, list[str], bool]] = {
     "column type": (
-        "ALTER TABLE posts ALTER umur TYPE bigint",
-        ["column posts.umur: integer NOT NULL -> bigint NOT NULL"],
+        "ALTER TABLE books ALTER pages TYPE bigint",
+        ["column books.pages: integer NOT NULL -> bigint NOT NULL"],
         True,
     ),
     "nullability": (
-        "ALTER TABLE posts ALTER alamat DROP NOT NULL",
-        ["column posts.alamat: character varying NOT NULL -> character varying"],
+        "ALTER TABLE authors ALTER secret DROP NOT NULL",
+        ["column authors.secret: character varying NOT NULL -> character varying"],
         True,
     ),
     "default": (
-        "ALTER TABLE posts ALTER published SET DEFAULT false",
-        ["column posts.published: boolean DEFAULT true NOT NULL -> boolean DEFAULT false NOT NULL"],
+        "ALTER TABLE books ALTER lent SET DEFAULT false",
+        ["column books.lent: boolean DEFAULT true NOT NULL -> boolean DEFAULT false NOT NULL"],
         False,
     ),
     "extra column": (
-        "ALTER TABLE users ADD COLUMN extra integer",
-        ["column users.extra: extra (integer)"],
+        "ALTER TABLE authors ADD COLUMN extra integer",
+        ["column authors.extra: extra (integer)"],
         True,
     ),
     "missing column": (
-        "ALTER TABLE users DROP COLUMN password",
-        ["column users.password: missing (character varying NOT NULL)"],
+        "ALTER TABLE authors DROP COLUMN secret",
+        ["column authors.secret: missing (character varying NOT NULL)"],
         True,
     ),
     "extra index": (
-        "CREATE INDEX ix_votes_again ON votes (post_id)",
-        ["index votes.ix_votes_again: extra (CREATE INDEX ix_votes_again ON public.votes USING btree (post_id);)"],
+        "CREATE INDEX ix_loans_again ON loans (book_id)",
+        ["index loans.ix_loans_again: extra (CREATE INDEX ix_loans_again ON public.loans USING btree (book_id);)"],
         True,
     ),
     "missing index": (
-        "DROP INDEX ix_posts_nama",
-        ["index posts.ix_posts_nama: missing (CREATE INDEX ix_posts_nama ON public.posts USING btree (nama);)"],
+        "DROP INDEX ix_books_title",
+        ["index books.ix_books_title: missing (CREATE INDEX ix_books_title ON public.books USING btree (title);)"],
         True,
     ),
     "partial-index predicate": (
-        "DROP INDEX ix_posts_no_hp; CREATE INDEX ix_posts_no_hp ON posts (no_hp) WHERE no_hp <> ''",
+        "DROP INDEX ix_books_note; CREATE INDEX ix_books_note ON books (note) WHERE note <> ''",
         [
-            "index posts.ix_posts_no_hp: CREATE INDEX ix_posts_no_hp ON public.posts USING btree (no_hp) "
-            "WHERE (no_hp IS NOT NULL); -> CREATE INDEX ix_posts_no_hp ON public.posts USING btree (no_hp) "
-            "WHERE ((no_hp)::text <> ''::text);"
+            "index books.ix_books_note: CREATE INDEX ix_books_note ON public.books USING btree (note) "
+            "WHERE (note IS NOT NULL); -> CREATE INDEX ix_books_note ON public.books USING btree (note) "
+            "WHERE ((note)::text <> ''::text);"
         ],
         False,
     ),
     "dropped primary key": (
-        "ALTER TABLE votes DROP CONSTRAINT pk_votes",
-        ["constraint votes.pk_votes: missing (PRIMARY KEY (user_id, post_id))"],
+        "ALTER TABLE loans DROP CONSTRAINT pk_loans",
+        ["constraint loans.pk_loans: missing (PRIMARY KEY (author_id, book_id))"],
         False,
     ),
     "foreign key dropped": (
         FK,
         [
-            "foreign key votes.fk_votes_post_id_posts: missing "
-            "(FOREIGN KEY (post_id) REFERENCES public.posts(id) ON DELETE CASCADE)"
+            "foreign key loans.fk_loans_book_id_books: missing "
+            "(FOREIGN KEY (book_id) REFERENCES public.books(id) ON DELETE CASCADE)"
         ],
         True,
     ),
     "foreign key's delete rule": (
-        f"{FK}; ALTER TABLE votes ADD CONSTRAINT fk_votes_post_id_posts FOREIGN KEY (post_id) REFERENCES posts (id)",
+        f"{FK}; ALTER TABLE loans ADD CONSTRAINT fk_loans_book_id_books FOREIGN KEY (book_id) REFERENCES books (id)",
         [
-            "foreign key votes.fk_votes_post_id_posts: FOREIGN KEY (post_id) REFERENCES public.posts(id) "
-            "ON DELETE CASCADE -> FOREIGN KEY (post_id) REFERENCES public.posts(id)"
+            "foreign key loans.fk_loans_book_id_books: FOREIGN KEY (book_id) REFERENCES public.books(id) "
+            "ON DELETE CASCADE -> FOREIGN KEY (book_id) REFERENCES public.books(id)"
         ],
         True,
     ),
     "unique": (
-        "ALTER TABLE users DROP CONSTRAINT uq_users_email",
-        ["constraint users.uq_users_email: missing (UNIQUE (email))"],
+        "ALTER TABLE authors DROP CONSTRAINT uq_authors_name",
+        ["constraint authors.uq_authors_name: missing (UNIQUE (name))"],
         True,
     ),
     "CHECK body": (
-        "ALTER TABLE posts DROP CONSTRAINT ck_posts_umur;"
-        "ALTER TABLE posts ADD CONSTRAINT ck_posts_umur CHECK (umur >= -1)",
-        ["check constraint posts.ck_posts_umur: CHECK ((umur >= 0)) -> CHECK ((umur >= '-1'::integer))"],
+        "ALTER TABLE books DROP CONSTRAINT ck_books_pages;"
+        "ALTER TABLE books ADD CONSTRAINT ck_books_pages CHECK (pages >= -1)",
+        ["check constraint books.ck_books_pages: CHECK ((pages >= 0)) -> CHECK ((pages >= '-1'::integer))"],
         False,
     ),
     "CHECK missing": (
-        "ALTER TABLE posts DROP CONSTRAINT ck_posts_umur",
-        ["check constraint posts.ck_posts_umur: missing (CHECK ((umur >= 0)))"],
+        "ALTER TABLE books DROP CONSTRAINT ck_books_pages",
+        ["check constraint books.ck_books_pages: missing (CHECK ((pages >= 0)))"],
         False,
     ),
     "NOT VALID constraint": (
-        "ALTER TABLE posts DROP CONSTRAINT ck_posts_umur;"
-        "ALTER TABLE posts ADD CONSTRAINT ck_posts_umur CHECK (umur >= 0) NOT VALID",
-        ["check constraint posts.ck_posts_umur: CHECK ((umur >= 0)) -> CHECK ((umur >= 0)) NOT VALID"],
+        "ALTER TABLE books DROP CONSTRAINT ck_books_pages;"
+        "ALTER TABLE books ADD CONSTRAINT ck_books_pages CHECK (pages >= 0) NOT VALID",
+        ["check constraint books.ck_books_pages: CHECK ((pages >= 0)) -> CHECK ((pages >= 0)) NOT VALID"],
         False,
     ),
     "invalid index": (
-        "INSERT INTO users (email, password) VALUES ('a', ''), ('b', '');"
-        "CREATE UNIQUE INDEX CONCURRENTLY ix_users_password ON users (password)",
+        "INSERT INTO authors (name, secret) VALUES ('a', ''), ('b', '');"
+        "CREATE UNIQUE INDEX CONCURRENTLY ix_authors_secret ON authors (secret)",
         [
-            "index users.ix_users_password (INVALID: its build did not finish): extra "
-            "(CREATE UNIQUE INDEX ix_users_password ON public.users USING btree (password))"
+            "index authors.ix_authors_secret (INVALID: its build did not finish): extra "
+            "(CREATE UNIQUE INDEX ix_authors_secret ON public.authors USING btree (secret))"
         ],
         True,
     ),
     "trigger": (
-        "ALTER TABLE posts DISABLE TRIGGER touch",
-        ["trigger posts.touch: nothing -> ALTER TABLE public.posts DISABLE TRIGGER touch;"],
+        "ALTER TABLE books DISABLE TRIGGER touch",
+        ["trigger books.touch: nothing -> ALTER TABLE public.books DISABLE TRIGGER touch;"],
         False,
     ),
     "function": (
         f"{TOUCH} $$ BEGIN RETURN NEW; END $$",
         [
-            "function touch(): AS $$ BEGIN NEW.alamat := trim(NEW.alamat); RETURN NEW; END $$; -> "
+            "function touch(): AS $$ BEGIN NEW.title := trim(NEW.title); RETURN NEW; END $$; -> "
             "AS $$ BEGIN RETURN NEW; END $$;"
         ],
         False,
     ),
     "view": (
-        "CREATE OR REPLACE VIEW adults AS SELECT id, nama FROM posts WHERE id > 20",
+        "CREATE OR REPLACE VIEW adults AS SELECT id, title FROM books WHERE id > 20",
         ["view adults: WHERE (id > 17); -> WHERE (id > 20);"],
         False,
     ),
     "grant": (
-        "GRANT TRUNCATE ON users TO PUBLIC",
-        ["grant on table users: nothing -> GRANT TRUNCATE ON TABLE public.users TO PUBLIC;"],
+        "GRANT TRUNCATE ON authors TO PUBLIC",
+        ["grant on table authors: nothing -> GRANT TRUNCATE ON TABLE public.authors TO PUBLIC;"],
         False,
     ),
     "sequence type": (
-        "ALTER SEQUENCE posts_id_seq AS smallint",
+        "ALTER SEQUENCE books_id_seq AS smallint",
         [
-            "sequence posts_id_seq: AS integer -> AS smallint",
-            "sequence posts_id_seq (narrower than its column posts.id): extra (smallint, the column is integer)",
+            "sequence books_id_seq: AS integer -> AS smallint",
+            "sequence books_id_seq (narrower than its column books.id): extra (smallint, the column is integer)",
         ],
         False,
     ),
     "comment": (
-        "COMMENT ON COLUMN posts.nama IS 'nickname'",
+        "COMMENT ON COLUMN books.title IS 'nickname'",
         [
-            "comment on column posts.nama: COMMENT ON COLUMN public.posts.nama IS 'full name'; -> "
-            "COMMENT ON COLUMN public.posts.nama IS 'nickname';"
+            "comment on column books.title: COMMENT ON COLUMN public.books.title IS 'full name'; -> "
+            "COMMENT ON COLUMN public.books.title IS 'nickname';"
         ],
         True,
     ),
@@ -187,14 +190,10 @@ TOGETHER.append([name for name in DRIFTS if not any(name in names for names in T
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with one step more, and models that say the same."""
-    project = copy_project(tmp_path_factory.mktemp("project"))
-    plant(project, "drift0000001", f'op.execute("""{STEP}""")')
-    models = project / "services/api/db/models.py"
-    edit(models, "from sqlalchemy import ", "from sqlalchemy import CheckConstraint, text, ")
-    edit(models, "    __table_args__ = (\n", MODELS)
-    edit(models, "    nama: Mapped[str]\n", '    nama: Mapped[str] = mapped_column(comment="full name")\n')
-    return project
+    """The library with one step more."""
+    library = copy_library(tmp_path_factory.mktemp("planted") / "library")
+    plant(library, "drift0000001", f'op.execute("""{STEP}""")')
+    return library
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +215,14 @@ def _drifted(source: str, *by_hand: str) -> Iterator[str]:
         yield name
 
 
+def _compare(library: Path, database: str) -> Comparison:
+    with mock.patch.dict(os.environ, owner_environment(database)):
+        return compare(project_of(library, database))
+
+
 def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> None:
-    compared, found, _ = compare(project_of(planted, migrated))
-    # The models of this process are the repository's, without what was planted.
+    compared, found, _ = _compare(planted, migrated)
+    # The models are the library's, without what was planted.
     assert [line for line in found if not line.startswith("models: ")] == []
     assert compared > 30
 
@@ -227,17 +231,18 @@ def test_an_untouched_database_has_no_drift(planted: Path, migrated: str) -> Non
 def test_drift_by_hand_is_found(planted: Path, migrated: str, names: list[str]) -> None:
     """Each is said in its lines, and nothing else is said."""
     with _drifted(migrated, *(DRIFTS[name][0] for name in names)) as database:
-        _, found, _ = compare(project_of(planted, database))
+        _, found, _ = _compare(planted, database)
     lines = [line for name in names for line in DRIFTS[name][1]]
     assert sorted(line for line in found if not line.startswith("models: ")) == sorted(lines)
 
 
-# In one process of the plain Alembic, so that services and models are the planted project's.
+# In one process of the plain Alembic, so that models and package are those of its folder.
 _STOCK = """
 import os, sys
 from alembic.config import main
+address = os.environ["DATABASE_URL"]
 for database in sys.argv[1:]:
-    os.environ["DB_NAME"] = database
+    os.environ["DATABASE_URL"] = address.replace("unused", database)
     try:
         main(["check"])
         print("verdict", database, "clean")
@@ -246,118 +251,119 @@ for database in sys.argv[1:]:
 """
 
 
-def _stock(project: Path, databases: list[str]) -> list[bool]:
+def _stock(library: Path, databases: list[str]) -> list[bool]:
     """Return, for each database, whether plain `alembic check` sees drift."""
     done = subprocess.run(
         [sys.executable, "-c", _STOCK, *databases],
-        cwd=project, check=True, capture_output=True, text=True, env=_environment(project),
+        cwd=library, check=True, capture_output=True, text=True, env=_environment(library),
     )  # fmt: skip
     said = [line.split() for line in done.stdout.splitlines() if line.startswith("verdict ")]
     assert [name for _, name, _ in said] == databases, done.stdout + done.stderr
     return [verdict == "drift" for _, _, verdict in said]
 
 
-def _environment(project: Path) -> dict[str, str]:
-    return os.environ | owner_environment("unused") | {"PYTHONPATH": f"{project}:{project}/services/migrate"}
+def _environment(library: Path) -> dict[str, str]:
+    return os.environ | owner_environment("unused") | {"PYTHONPATH": str(library)}
 
 
-def test_stock_alembic_check_misses_most_of_them(planted: Path, migrated: str) -> None:
-    file = planted / "services/migrate/tangga/compared.py"
-    tuned = file.read_text()
+def test_stock_alembic_check_misses_most_of_them(migrated: str, tmp_path: Path) -> None:
+    """With models that say what the planted step does."""
+    library = copy_library(tmp_path / "library", with_tangga=True)
+    plant(library, "drift0000001", f'op.execute("""{STEP}""")')
+    edit(library / "library_models.py", "    Boolean,\n", "    Boolean,\n    CheckConstraint,\n    text,\n")
+    with (library / "library_models.py").open("a") as models:
+        models.write(MODELS)
+    # As `alembic init` leaves it: neither defaults nor CHECKs are compared.
+    compared = library / "tangga/compared.py"
+    edit(compared, '"compare_server_default": True,', '"compare_server_default": False,')
+    edit(compared, 'plugins.append("alembic.ext.checkconstraint_byname")', "pass")
     with contextlib.ExitStack() as stack:
         databases = [stack.enter_context(_drifted(migrated, by_hand)) for by_hand, _, _ in DRIFTS.values()]
-        try:
-            # As `alembic init` leaves it: neither defaults nor CHECKs are compared.
-            edit(file, '"compare_server_default": True,', '"compare_server_default": False,')
-            edit(file, 'plugins.append("alembic.ext.checkconstraint_byname")', "pass")
-            assert _stock(planted, [migrated]) == [False]
-            seen = dict(zip(DRIFTS, _stock(planted, databases), strict=True))
-        finally:
-            file.write_text(tuned)
+        assert _stock(library, [migrated]) == [False]
+        seen = dict(zip(DRIFTS, _stock(library, databases), strict=True))
     assert seen == {name: expected for name, (_, _, expected) in DRIFTS.items()}
 
 
 def test_the_command_says_it_in_lines_and_in_json(at_head: str) -> None:
-    clean = alembic(at_head, "drift")
+    clean = in_process.alembic(at_head, "drift")
     assert clean.returncode == 0, clean.stderr
     assert clean.stdout.startswith("no drift: ")
     with _drifted(at_head, "ALTER TABLE posts ADD COLUMN extra integer; DROP TABLE votes") as database:
-        found = alembic(database, "drift")
+        found = in_process.alembic(database, "drift")
         assert (found.returncode, found.stdout.splitlines()) == (
             DRIFT,
             ["column posts.extra: extra (integer)", "table votes: missing"],
         )  # fmt: skip
         assert found.stderr.startswith("error: drift: 2 differences between files and database\n   do: ")
-        as_json = alembic(database, "drift", "--json")
+        as_json = in_process.alembic(database, "drift", "--json")
         assert (as_json.returncode, json.loads(as_json.stdout)["drift"]) == (DRIFT, found.stdout.splitlines())
 
 
 def test_a_database_behind_its_files_is_compared_where_it_is(database: str) -> None:
-    migrate(database, "upgrade", V4)
-    _, found, notes = compare(project_of(live=database))
+    migrate(database, "upgrade", L3)
+    _, found, notes = _compare(FOLDER, database)
     assert (found, notes) == ([], ["the database is not at head, so the models were not compared"])
-    query(database, "ALTER TABLE posts DROP COLUMN alamat")
-    _, found, _ = compare(project_of(live=database))
-    assert found == ["column posts.alamat: missing (character varying NOT NULL)"]
+    query(database, "ALTER TABLE books DROP COLUMN title")
+    _, found, _ = _compare(FOLDER, database)
+    assert found == ["column books.title: missing (character varying NOT NULL)"]
 
 
-def test_a_database_ahead_of_its_files_is_told_so(project: Path, database: str) -> None:
-    plant(project, "ahead0000001", "pass")
-    migrate(database, "upgrade", "head", project=project)
+def test_a_database_ahead_of_its_files_is_told_so(library: Path, database: str) -> None:
+    plant(library, "ahead0000001", "pass")
+    migrate(database, "upgrade", "head", project=library)
     refused = alembic(database, "drift")
     assert (refused.returncode, refused.stdout) == (AHEAD, "")
     assert "the database is at ahead0000001, which is not among the files here" in refused.stderr
 
 
 def test_tables_without_a_version_are_told_how_to_go_on(database: str) -> None:
-    query(database, "CREATE TABLE posts (id integer)")
+    query(database, "CREATE TABLE books (id integer)")
     refused = alembic(database, "drift")
     assert refused.returncode == DRIFT
-    assert "the database has tables (posts), but no version" in refused.stderr
-    assert "make stamp" in refused.stderr
+    assert "the database has tables (books), but no version" in refused.stderr
+    assert "alembic stamp" in refused.stderr
 
 
-def test_a_file_changed_after_it_was_applied_is_found_and_can_be_accepted(project: Path, database: str) -> None:
-    file = plant(project, "change000001", "pass")
-    migrate(database, "upgrade", "head", project=project)
-    runs = project_of(project, database)
-    assert compare(runs)[1] == []
+def test_a_file_changed_after_it_was_applied_is_found_and_can_be_accepted(library: Path, database: str) -> None:
+    file = plant(library, "change000001", "pass")
+    migrate(database, "upgrade", "head", project=library)
+    assert _compare(library, database)[1] == []
     file.write_text(f"{file.read_text()}# changed\n")
-    assert compare(runs)[1] == [
+    assert _compare(library, database)[1] == [
         f"file of change000001 (planted change000001): changed after it ran: migrations/versions/{file.name}"
     ]
-    accepted = alembic(database, "drift", "--accept", "change000001", project=project)
+    accepted = alembic(database, "drift", "--accept", "change000001", project=library)
     assert (accepted.returncode, accepted.stdout) == (0, "accepted: change000001 as its file is now\n")
-    assert compare(runs)[1] == []
+    assert _compare(library, database)[1] == []
     # Only as it is now.
     file.write_text(f"{file.read_text()}# again\n")
-    assert len(compare(runs)[1]) == 1
-    refused = alembic(database, "drift", "--accept", "nosuch", project=project)
+    assert len(_compare(library, database)[1]) == 1
+    refused = alembic(database, "drift", "--accept", "nosuch", project=library)
     assert refused.returncode == UNKNOWN_REVISION
 
 
-def test_a_step_that_was_taken_back_may_be_changed(project: Path, database: str) -> None:
-    file = plant(project, "change000002", "pass")
-    migrate(database, "upgrade", "head", project=project)
-    migrate(database, "downgrade", "-1", project=project)
+def test_a_step_that_was_taken_back_may_be_changed(library: Path, database: str) -> None:
+    file = plant(library, "change000002", "pass")
+    migrate(database, "upgrade", "head", project=library)
+    migrate(database, "downgrade", "-1", project=library)
     file.write_text(f"{file.read_text()}# changed\n")
-    assert compare(project_of(project, database))[1] == []
+    assert _compare(library, database)[1] == []
 
 
-def test_models_that_differ_from_the_steps_are_drift(project: Path, database: str) -> None:
-    plant(project, "model0000001", 'op.add_column("posts", sa.Column("extra", sa.Integer()))')
+def test_models_that_differ_from_the_steps_are_drift(library: Path, database: str) -> None:
+    plant(library, "model0000001", 'op.add_column("books", sa.Column("extra", sa.Integer()))')
     plant(
-        project,
+        library,
         "model0000002",
-        'op.drop_table("votes"); op.alter_column("posts", "umur", type_=sa.BigInteger())',
+        'op.drop_table("loans"); op.alter_column("books", "pages", type_=sa.BigInteger())',
         after="model0000001",
     )
-    migrate(database, "upgrade", "head", project=project)
-    assert sorted(compare(project_of(project, database))[1]) == [
-        "models: column posts.extra: in the schema, not in the models",
-        "models: column posts.umur: type: INTEGER in the models, BIGINT in the schema",
-        "models: index votes.ix_votes_post_id: in the models, not in the schema",
-        "models: table votes: in the models, not in the schema",
+    migrate(database, "upgrade", "head", project=library)
+    assert sorted(_compare(library, database)[1]) == [
+        "models: column books.extra: in the schema, not in the models",
+        "models: column books.pages: type: INTEGER in the models, BIGINT in the schema",
+        "models: index loans.ix_loans_book_id: in the models, not in the schema",
+        "models: table loans: in the models, not in the schema",
     ]
 
 
