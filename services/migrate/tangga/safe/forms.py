@@ -13,7 +13,7 @@ should be of this module too, or in a step of its own. Each is undone by plain `
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,17 @@ from tangga.connect import LOCK_NOT_AVAILABLE, sqlstate
 from tangga.guard.blockers import Retries
 from tangga.guard.steps import Steps
 from tangga.safe.escaping import escaped
+from tangga.safe.existing import (
+    check_as_postgres_writes_it,
+    empty_copy,
+    has_constraint,
+    index_as_postgres_writes_it,
+    online,
+    quoted,
+    require_same,
+    require_same_column,
+    scalar,
+)
 
 
 def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, keep_default: bool = False) -> None:
@@ -40,8 +51,8 @@ def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, k
     default = column.server_default
     if fill is not None:
         column.server_default = sa.DefaultClause(sa.text(fill))
-    if _online():
-        _require_same_column(table, column)
+    if online():
+        require_same_column(table, column)
     op.add_column(table, column, if_not_exists=True)
     if fill is not None and not keep_default:
         op.alter_column(table, column.name, server_default=default)
@@ -57,10 +68,10 @@ def add_foreign_key(
     ondelete: str | None = None,
 ) -> None:
     """Add a foreign key NOT VALID, commit, and validate the old rows in another transaction."""
-    definition = f"FOREIGN KEY ({_list(columns)}) REFERENCES {_quoted(referent)}({_list(referent_columns)})"
+    definition = f"FOREIGN KEY ({_list(columns)}) REFERENCES {quoted(referent)}({_list(referent_columns)})"
     if ondelete and ondelete.upper() != "NO ACTION":
         definition += f" ON DELETE {ondelete.upper()}"
-    if not _has_constraint(table, name, lambda: definition):
+    if not has_constraint(table, name, lambda: definition):
         op.create_foreign_key(
             op.f(name), table, referent, [*columns], [*referent_columns], ondelete=ondelete, postgresql_not_valid=True
         )
@@ -70,30 +81,30 @@ def add_foreign_key(
 def add_check(name: str, table: str, condition: str) -> None:
     """Add a CHECK NOT VALID, commit, and validate the old rows in another transaction."""
     check = escaped(condition)
-    if not _has_constraint(table, name, lambda: _check_as_postgres_writes_it(table, check)):
+    if not has_constraint(table, name, lambda: check_as_postgres_writes_it(table, check)):
         op.create_check_constraint(op.f(name), table, sa.text(check), postgresql_not_valid=True)
     _validate(table, name)
 
 
 def set_not_null(table: str, column: str) -> None:
     """Make a column NOT NULL, proven by a CHECK that is validated first: the table is not read under the lock."""
-    if _online() and _scalar(
+    if online() and scalar(
         "SELECT attnotnull FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = :column",
-        table=_quoted(table),
+        table=quoted(table),
         column=column,
     ):
         return
     name = f"ck_{table}_{column}_not_null"[:63]
-    add_check(name, table, f"{_quoted(column)} IS NOT NULL")
+    add_check(name, table, f"{quoted(column)} IS NOT NULL")
     op.alter_column(table, column, nullable=False)
     op.drop_constraint(op.f(name), table, type_="check")
 
 
 def add_unique(name: str, table: str, columns: Sequence[str]) -> None:
     """Build a unique index CONCURRENTLY, then make it the constraint's."""
-    if not _has_constraint(table, name, lambda: f"UNIQUE ({_list(columns)})"):
+    if not has_constraint(table, name, lambda: f"UNIQUE ({_list(columns)})"):
         create_index(name, table, columns, unique=True)
-        op.execute(f"ALTER TABLE {_quoted(table)} ADD CONSTRAINT {_quoted(name)} UNIQUE USING INDEX {_quoted(name)}")
+        op.execute(f"ALTER TABLE {quoted(table)} ADD CONSTRAINT {quoted(name)} UNIQUE USING INDEX {quoted(name)}")
 
 
 def create_index(
@@ -117,14 +128,14 @@ def create_index(
         options["postgresql_using"] = using
     if include:
         options["postgresql_include"] = [*include]
-    if _online():
-        valid = _scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)", name=_quoted(name))
+    if online():
+        valid = scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)", name=quoted(name))
         if valid:
-            there = _index_as_postgres_writes_it(name, table)
-            with _empty_copy(table) as copy:
+            there = index_as_postgres_writes_it(name, table)
+            with empty_copy(table) as copy:
                 op.create_index(op.f(name), copy, [*columns], **options)
-                wanted = _index_as_postgres_writes_it(name, copy)
-            _require_same(f"index {name}", there, wanted)
+                wanted = index_as_postgres_writes_it(name, copy)
+            require_same(f"index {name}", there, wanted)
             return
         if valid is False:
             drop_index(name)
@@ -132,24 +143,24 @@ def create_index(
         try:
             op.create_index(op.f(name), table, [*columns], postgresql_concurrently=True, **options)
         except IntegrityError:  # duplicates: what was built so far would only cost
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {_quoted(name)}")
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}")
             raise
 
 
 def drop_index(name: str) -> None:
     """Drop an index CONCURRENTLY, if it is there."""
     with _beside_others(f"index {name}"):
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {_quoted(name)}")
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}")
 
 
 def _validate(table: str, name: str) -> None:
     try:
         with _beside_others(f"constraint {name} of {table}"):
-            op.execute(f"ALTER TABLE {_quoted(table)} VALIDATE CONSTRAINT {_quoted(name)}")
+            op.execute(f"ALTER TABLE {quoted(table)} VALIDATE CONSTRAINT {quoted(name)}")
     except IntegrityError:
         # Old rows violate it, so the step fails; then the constraint goes too: alembic_version says it is not there.
         with Steps.of(op.get_context()).repeatable(), op.get_context().autocommit_block():
-            op.execute(f"ALTER TABLE {_quoted(table)} DROP CONSTRAINT {_quoted(name)}")
+            op.execute(f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {quoted(name)}")
         raise
 
 
@@ -178,99 +189,5 @@ def _beside_others(what: str) -> Iterator[None]:
         steps.reset_timeouts()
 
 
-# What is there already -----------------------------------------------------------------------------------------------
-
-
-def _online() -> bool:
-    return not op.get_context().as_sql
-
-
-def _scalar(statement: str, **values: str) -> Any:
-    return op.get_bind().execute(sa.text(statement), values).scalar()
-
-
-def _has_constraint(table: str, name: str, wanted: Callable[[], str]) -> bool:
-    """Tell whether the constraint is there; ValueError if it is there as something else."""
-    if not _online():
-        return False
-    there = _scalar(
-        """
-        SELECT pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE conrelid = CAST(:table AS regclass) AND conname = :name
-        """,
-        table=_quoted(table),
-        name=name,
-    )
-    if there is not None:
-        _require_same(f"constraint {name} of {table}", there.removesuffix(" NOT VALID"), wanted())
-    return there is not None
-
-
-def _require_same_column(table: str, column: sa.Column[Any]) -> None:
-    there = _column_as_postgres_writes_it(table, column.name)
-    if there is None:
-        return
-    with _empty_copy(None) as copy:
-        op.add_column(copy, sa.Column(column.name, column.type, nullable=column.nullable))
-        wanted = _column_as_postgres_writes_it(copy, column.name)
-    _require_same(f"column {column.name} of {table}", there, wanted)
-
-
-def _require_same(what: str, there: str | None, wanted: str | None) -> None:
-    if there != wanted:
-        raise ValueError(f"{what} is there already, but as {there}; this step asks for {wanted}")
-
-
-@contextmanager
-def _empty_copy(table: str | None) -> Iterator[str]:
-    """Make an empty table with a table's columns, to see how PostgreSQL writes a definition; gone after the body."""
-    connection = op.get_bind()
-    columns = f"LIKE {_quoted(table)}" if table else ""
-    with connection.begin_nested() as savepoint:
-        connection.execute(sa.text(f"CREATE TEMPORARY TABLE tangga_copy ({columns})"))
-        yield "tangga_copy"
-        savepoint.rollback()
-
-
-def _check_as_postgres_writes_it(table: str, condition: str) -> str:
-    with _empty_copy(table) as copy:
-        op.create_check_constraint(op.f("wanted"), copy, sa.text(condition))
-        definition: str = _scalar(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = CAST(:copy AS regclass)", copy=copy
-        )
-    return definition
-
-
-def _index_as_postgres_writes_it(name: str, table: str) -> str | None:
-    """Return what is indexed and how, without the names of index and table; None if the table has no such index."""
-    definition: str | None = _scalar(
-        """
-        SELECT CASE WHEN indisunique THEN 'unique ' ELSE '' END ||
-               substring(pg_get_indexdef(indexrelid) FROM ' USING (.*)')
-        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-        WHERE indrelid = CAST(:table AS regclass) AND relname = :name
-        """,
-        table=_quoted(table),
-        name=name,
-    )
-    return definition
-
-
-def _column_as_postgres_writes_it(table: str, column: str) -> str | None:
-    definition: str | None = _scalar(
-        """
-        SELECT format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END FROM pg_attribute
-        WHERE attrelid = CAST(:table AS regclass) AND attname = :column AND NOT attisdropped
-        """,
-        table=_quoted(table),
-        column=column,
-    )
-    return definition
-
-
-def _quoted(name: str) -> str:
-    return op.get_context().dialect.identifier_preparer.quote(name)
-
-
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(map(_quoted, names))
+    return ", ".join(map(quoted, names))
