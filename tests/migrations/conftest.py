@@ -6,9 +6,7 @@ import pytest
 from tests.databases import migrate, query, scratch_database
 from tests.migrations.staircase import HEAD, copy_project
 from tests.support.library import FOLDER, copy_library, fill
-
-# What all tests of a run look at, and none changes.
-_shared: list[str] = []
+from tests.support.undoing import planted
 
 
 @pytest.fixture
@@ -23,9 +21,7 @@ def at_head() -> Iterator[str]:
     """A migrated database, for tests that only look."""
     with scratch_database() as name:
         migrate(name, "upgrade", HEAD)
-        _shared.append(name)
         yield name
-        _shared.remove(name)
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +29,15 @@ def shelved() -> Iterator[str]:
     """The database of the library at head, for tests that only look."""
     with scratch_database() as name:
         migrate(name, "upgrade", "head", project=FOLDER)
-        _shared.append(name)
         yield name
-        _shared.remove(name)
 
 
 @pytest.fixture(autouse=True)
-def _forget_failures() -> Iterator[None]:
+def _forget_failures(request: pytest.FixtureRequest) -> Iterator[None]:
     """What failed there in one test is not in the next one's migration_log."""
+    shared = [request.getfixturevalue(name) for name in ("at_head", "shelved") if name in request.fixturenames]
     yield
-    for name in _shared:
+    for name in shared:
         query(name, "DELETE FROM migration_log WHERE outcome = 'failed'")
 
 
@@ -73,3 +68,41 @@ def live(populated: str) -> Iterator[str]:
     """A copy of it, to be changed."""
     with scratch_database(populated) as database:
         yield database
+
+
+# Steps down ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the saves, for commands in this process and in others."""
+    path = tmp_path / "saved"
+    path.mkdir()
+    monkeypatch.setenv("MIGRATE_SAVE_DIR", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def stocked(shelved: str) -> Iterator[str]:
+    """A library with 20 authors, 60 books and 100 loans, to make copies of."""
+    with scratch_database(shelved) as database:
+        fill(database)
+        yield database
+
+
+@pytest.fixture
+def filled(stocked: str) -> Iterator[str]:
+    with scratch_database(stocked) as database:
+        yield database
+
+
+# Above the head, a column that is NOT NULL and has no default: rows of books go back with the values of two saves.
+SHELF = """op.add_column('books', sa.Column('shelf', sa.String(), server_default='', nullable=False))
+    op.alter_column('books', 'shelf', server_default=None)"""
+
+
+@pytest.fixture
+def with_shelves(filled: str, library: Path) -> str:
+    planted(filled, library, "op.drop_column('books', 'shelf')", SHELF)
+    query(filled, "UPDATE books SET shelf = 'shelf ' || id")
+    return filled

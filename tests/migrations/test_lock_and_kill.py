@@ -4,8 +4,8 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2.errors
@@ -14,17 +14,16 @@ from psycopg2.extensions import connection as Connection
 
 from tangga.guard.lock import LOCK_KEY
 from tests.databases import (
-    alembic_process,
     connect,
     eventually,
     finish,
-    migrate,
     query,
     run,
     scratch_database,
     start_alembic,
 )
-from tests.migrations.staircase import HEAD, V3, V4
+from tests.migrations.staircase import HEAD
+from tests.support.gate import PATIENT, backends, gate, waiting_at_gate
 from tests.support.library import HEAD as LIBRARY_HEAD
 from tests.support.library import alembic, copy_library
 from tests.support.library import migrate as migrate_library
@@ -32,17 +31,7 @@ from tests.support.library import plant as plant_in_library
 from tests.support.schema import catalogue, revision
 from tests.support.steps import edit
 
-GATE = 20261122
-# At the gate a statement waits for a lock, too.
-PATIENT = {"MIGRATE_LOCK_TIMEOUT": "60"}
-_MIGRATORS = (
-    "SELECT DISTINCT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'tangga-migrate'"
-)
 _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'tangga-%%'"
-
-
-def _backends(database: str) -> int:
-    return len(query(database, _MIGRATORS, database, role="superuser"))
 
 
 def _running(database: str, statement: str) -> Callable[[], bool]:
@@ -50,37 +39,11 @@ def _running(database: str, statement: str) -> Callable[[], bool]:
     return lambda: query(database, sees + " AND state = 'active'", database, f"%{statement}%", role="superuser") != []
 
 
-@contextmanager
-def _gate(database: str, tag: str, statement: str = "") -> Iterator[None]:
-    """Stop every migrator at a kind of statement, in the server, until the body ends."""
-    make = f"""
-        CREATE FUNCTION wait_at_gate() RETURNS event_trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            IF current_query() LIKE '%{statement}%' THEN PERFORM pg_advisory_xact_lock_shared({GATE}); END IF;
-        END $$;
-        CREATE EVENT TRIGGER gate ON ddl_command_start WHEN TAG IN ('{tag}') EXECUTE FUNCTION wait_at_gate();
-    """
-    query(database, make, role="superuser")
-    with closing(connect(database)) as keeper:
-        run(keeper, "SELECT pg_advisory_lock(%s)", GATE)
-        yield
-        run(keeper, "SELECT pg_advisory_unlock(%s)", GATE)
-
-
-def _waiting_at_gate(database: str) -> int:
-    statement = """
-        SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
-        WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND NOT granted
-    """
-    [[count]] = query(database, statement, GATE, role="superuser")
-    return int(count)
-
-
 def test_eight_migrators_at_once_all_succeed(database: str) -> None:
-    with _gate(database, "CREATE TABLE"):
+    with gate(database, "CREATE TABLE"):
         migrators = [start_alembic(database, "upgrade", "head", environment=PATIENT) for _ in range(8)]
         # Seven wait with one session each; the eighth has a second one, in which it migrates.
-        assert eventually(lambda: _backends(database) == 9)
+        assert eventually(lambda: backends(database) == 9)
     finished = [finish(migrator) for migrator in migrators]
     assert [migrator.returncode for migrator in finished] == [0] * 8, [migrator.stderr for migrator in finished]
     assert sum("waiting for the migration lock" in migrator.stderr for migrator in finished) == 7
@@ -95,10 +58,10 @@ def test_without_the_lock_some_of_them_fail(database: str, library: Path) -> Non
         "wanted=command.changes_database(context.config)",
         "wanted=False",
     )
-    with _gate(database, "CREATE TABLE"):
+    with gate(database, "CREATE TABLE"):
         migrators = [start_alembic(database, "upgrade", "head", project=library, environment=PATIENT) for _ in range(3)]
         # All three have seen that there is no table of versions, and are about to make one.
-        assert eventually(lambda: _waiting_at_gate(database) == 3)
+        assert eventually(lambda: waiting_at_gate(database) == 3)
     assert sorted(finish(migrator).returncode for migrator in migrators) != [0, 0, 0]
 
 
@@ -252,7 +215,7 @@ def test_eight_migrators_at_once_while_one_builds_an_index_concurrently(shelved:
             migrators = [start_alembic(database, "upgrade", "head", project=library) for _ in range(8)]
             assert eventually(_running(database, "CREATE INDEX CONCURRENTLY"))
             # The others wait meanwhile, as they would for an hour.
-            assert eventually(lambda: _backends(database) == 9)
+            assert eventually(lambda: backends(database) == 9)
             run(older, "COMMIT")
         finished = [finish(migrator) for migrator in migrators]
         assert [migrator.returncode for migrator in finished] == [0] * 8, [migrator.stderr for migrator in finished]
@@ -288,49 +251,3 @@ def _error(session: Connection, statement: str) -> type[Exception] | None:
     except psycopg2.Error as error:
         return type(error)
     return None
-
-
-def _can_write(database: str, seconds: int) -> bool:
-    """Tell whether the app can write a post within so many seconds."""
-    insert = "INSERT INTO posts (nama, umur, alamat, owner_id) SELECT 'x', 1, '', min(id) FROM users"
-    try:
-        query(database, f"SET statement_timeout = '{seconds}s'; {insert}", role="app")
-    except psycopg2.errors.QueryCanceled:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("after_commit", [True, False])
-def test_writers_are_not_blocked_while_the_foreign_key_is_validated(
-    database: str, project: Path, after_commit: bool
-) -> None:
-    if not after_commit:
-        [step] = (project / "migrations/versions").glob(f"*{V4}*")
-        edit(step, "validate_after_commit =", "_unused =")
-        validate = 'op.execute("ALTER TABLE posts VALIDATE CONSTRAINT post_users_fk")'
-        edit(step, "postgresql_not_valid=True\n    )\n", f"postgresql_not_valid=True\n    )\n    {validate}\n")
-    migrate(database, "upgrade", V3, project=project)
-    query(database, "INSERT INTO posts (nama, umur, alamat) VALUES ('Ani', 1, '')")
-    with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
-        migrator = start_alembic(database, "upgrade", V4, project=project, environment=PATIENT)
-        assert eventually(lambda: _waiting_at_gate(database) > 0)
-        assert _can_write(database, 30 if after_commit else 2) is after_commit
-    assert finish(migrator).returncode == 0
-    assert query(database, "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'") == [(True,)]
-
-
-def test_a_migrator_killed_before_the_validation_leaves_v4_and_the_next_one_finishes(database: str) -> None:
-    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'post_users_fk'"
-    with _gate(database, "ALTER TABLE", "VALIDATE CONSTRAINT"):
-        migrator = start_alembic(database, "upgrade", "head", environment=PATIENT)
-        assert eventually(lambda: _waiting_at_gate(database) > 0)
-        migrator.kill()
-        migrator.wait()
-        assert eventually(lambda: _backends(database) == 0)
-        assert (revision(database), query(database, validated)) == (V4, [(False,)])
-    assert alembic_process(database, "current").returncode == 0
-    assert query(database, validated) == [(False,)]
-    finished = alembic_process(database, "upgrade", "head")
-    assert finished.returncode == 0, finished.stderr
-    assert "validating posts.post_users_fk" in finished.stderr
-    assert (revision(database), query(database, validated)) == (HEAD, [(True,)])

@@ -98,15 +98,14 @@ def test_past_the_limit_it_ends_with_its_own_code_at_the_last_whole_step(copy: s
     )
     with closing(connect(copy, "app")) as session:
         pid = _hold(session)
-        start = time.monotonic()
         finished = alembic(
             copy, "upgrade", "head", project=library, environment=QUICK | {"MIGRATE_LOCK_RETRY_FOR": "3"}
         )
-        assert time.monotonic() - start > 3
     assert finished.returncode == TABLE_LOCK_NOT_OBTAINED, finished.stderr
     what, remedy = finished.stderr.splitlines()[-2:]
     assert re.match(
-        r"error: books is locked: step 0000000000a2 \(planted 0000000000a2\) was rolled back; gave up after \d+ s and "
+        r"error: books is locked: step 0000000000a2 \(planted 0000000000a2\) was rolled back; "
+        r"gave up after (?:[3-9]|\d\d+) s and "
         rf"\d+ tries; blocked by pid {pid} \(tangga_app, report, idle in transaction for \d+ s\)",
         what,
     ), what

@@ -135,10 +135,6 @@ def _up(database: str, library: Path) -> dict[str, list[tuple[object, ...]]]:
     return catalogue(database)
 
 
-def _down(database: str, library: Path) -> None:
-    migrate(database, "downgrade", HEAD, project=library)
-
-
 @pytest.mark.parametrize("name", FORMS)
 def test_a_safe_form_does_what_the_naive_one_does_from_wherever_it_was_killed(
     copy: str, library: Path, name: str
@@ -148,7 +144,7 @@ def test_a_safe_form_does_what_the_naive_one_does_from_wherever_it_was_killed(
     _plant(library, form.naive, form.undo)
     expected = _up(copy, library)
     assert expected != before
-    _down(copy, library)
+    migrate(copy, "downgrade", HEAD, project=library)
     assert catalogue(copy) == before
     _plant(library, form.safe, form.undo)
     for killed_after in range(len(form.phases) + 1):
@@ -160,7 +156,7 @@ def test_a_safe_form_does_what_the_naive_one_does_from_wherever_it_was_killed(
         assert _up(copy, library) == expected, killed_after
         # And again, as if it had been killed just before its row in alembic_version.
         assert _up(copy, library) == expected
-        _down(copy, library)
+        migrate(copy, "downgrade", HEAD, project=library)
         assert catalogue(copy) == before
 
 
@@ -170,7 +166,7 @@ def test_the_printed_form_does_the_same(copy: str, library: Path, name: str) -> 
     runs = Project.from_file(library / "alembic.ini")
     before = catalogue(copy)
     expected = _up(copy, library)
-    _down(copy, library)
+    migrate(copy, "downgrade", HEAD, project=library)
     with closing(connect(copy)) as session:
         # One by one: CONCURRENTLY cannot stand in a string of several statements.
         for statement in runs.sql(HEAD, STEP).split(";\n\n"):

@@ -1,7 +1,8 @@
 """`alembic ...` in this process, ten times as fast as in one of its own: the same exit code and the same lines.
 
-What it cannot show: another tangga than this one (a copy with a line changed), what a start of the program costs, what
-a kill leaves behind, and the short cut for a database at head (precheck.py), which stands before Alembic is loaded.
+What it cannot show: another tangga than this one (a copy with a line changed), or another version of any module that
+was imported before; what a start of the program costs, what a kill leaves behind; and the short cut for a database at
+head (precheck.py), which stands before Alembic is loaded.
 """
 
 import contextlib
