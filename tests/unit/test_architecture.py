@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import architecture
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -50,3 +52,9 @@ def test_a_new_room_must_be_given_its_place(project: Path) -> None:
     (project / "services/migrate/tangga/attic/__init__.py").write_text("")
     assert "attic" in _contracts(project).stdout
     assert _contracts(project).returncode == 1
+
+
+def test_the_page_and_the_picture_are_those_of_the_code() -> None:
+    again = "make them anew: .venv/bin/python -m tests.architecture"
+    assert architecture.PAGE.read_text() == architecture.page(architecture.PAGE.read_text()), again
+    assert architecture.PICTURE.read_text() == architecture.picture(), again
