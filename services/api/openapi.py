@@ -197,20 +197,24 @@ def _complete(method: str, operation: Json, schemas: Mapping[str, Json]) -> None
         media.update(_CONTENT.get((name, "body"), {}).get(kind, {}))
         _show_example(media, schemas)
     for status, response in responses.items():
-        for kind, media in _CONTENT.get((name, status), {}).items():
-            response.setdefault("content", {}).setdefault(kind, {}).update(media)
-        if status == "414":
-            response["content"] = {"text/plain": {"schema": {"type": "string"}}}
-            continue  # without a request id: it never was a request
-        if status >= "400" and "content" not in response:
-            response["content"] = {MEDIA_TYPE: _problem(int(status), response["description"])}
-        for media in response.get("content", {}).values():
-            _show_example(media, schemas)
-        names = [*_HEADERS_OF_STATUS.get(status, []), *_HEADERS_OF_ANSWER.get((name, status), []), "X-Request-ID"]
-        response.setdefault("headers", {}).update({n: {"$ref": f"#/components/headers/{n}"} for n in names})
-        if (name, status) in _LINKS:
-            response["links"] = _LINKS[name, status]
+        _complete_answer(name, status, response, schemas)
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _complete_answer(name: str, status: str, response: Json, schemas: Mapping[str, Json]) -> None:
+    for kind, media in _CONTENT.get((name, status), {}).items():
+        response.setdefault("content", {}).setdefault(kind, {}).update(media)
+    if status == "414":
+        response["content"] = {"text/plain": {"schema": {"type": "string"}}}
+        return  # without a request id: it never was a request
+    if status >= "400" and "content" not in response:
+        response["content"] = {MEDIA_TYPE: _problem(int(status), response["description"])}
+    for media in response.get("content", {}).values():
+        _show_example(media, schemas)
+    names = [*_HEADERS_OF_STATUS.get(status, []), *_HEADERS_OF_ANSWER.get((name, status), []), "X-Request-ID"]
+    response.setdefault("headers", {}).update({n: {"$ref": f"#/components/headers/{n}"} for n in names})
+    if (name, status) in _LINKS:
+        response["links"] = _LINKS[name, status]
 
 
 def _errors_of(operation: Json) -> list[int]:

@@ -1,0 +1,1 @@
+"""What PostgreSQL says of a schema: one model of it, one quoter, one answer to which tables are ours."""

@@ -1,0 +1,1 @@
+"""migration_log: written, and read as history."""

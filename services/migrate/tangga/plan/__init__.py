@@ -1,0 +1,1 @@
+"""What migrate would do, tried out on a copy of the schema."""

@@ -1,0 +1,1 @@
+"""A local branch put onto the other head."""

@@ -1,0 +1,1 @@
+"""The files of the steps: read strictly, looked at before one is written."""

@@ -1,0 +1,1 @@
+"""A throwaway server, made like the live one; generated rows; snapshots."""

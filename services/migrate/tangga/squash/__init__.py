@@ -1,0 +1,1 @@
+"""The first steps folded into one baseline, proven equal."""

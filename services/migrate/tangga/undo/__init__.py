@@ -1,0 +1,1 @@
+"""Steps down that keep what they would lose, and give it back."""

@@ -1,0 +1,1 @@
+"""Every step up, down and up again, with rows."""
