@@ -1,5 +1,6 @@
 """The arrows between the parts point one way (pyproject.toml, [tool.importlinter]): `make lint` looks."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ def _contracts(folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{folder}:{folder}/services/migrate"
     return subprocess.run(
         ["lint-imports", "--no-cache", "--no-logo"],
-        cwd=folder, env={"PYTHONPATH": path, "PATH": "/opt/venv/bin:/usr/bin:/bin"}, capture_output=True, text=True,
+        cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
 
