@@ -24,7 +24,7 @@ from tangga.compared import compared
 from tangga.failures import explain
 from tangga.guard import command, log, validation
 from tangga.guard.lock import migration_lock
-from tangga.guard.steps import Steps
+from tangga.guard.steps import Steps, timeouts
 from tangga.journal import writing
 from tangga.project import Project, environment, rehearsal
 from tangga.revision import files
@@ -69,7 +69,8 @@ def connected() -> Iterator[Connection | None]:
         if context.is_offline_mode():
             yield None
             return
-        engine = connect.engine(project.settings.url, "migrate")
+        # The bounds come with the connection: a pooler, which would forget them, refuses it.
+        engine = connect.engine(project.settings.url, "migrate", session=timeouts(project.settings))
         # First: who waits for the lock holds one connection, not two.
         with _locked(engine, project), engine.connect() as connection:
             connection.info[_LOCKED] = True
