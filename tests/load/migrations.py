@@ -161,7 +161,8 @@ def linting(folder: Path, turns: int, more: int) -> Measured:
     copy_project(project)
     below = HEAD
     for number in range(more):
-        plant(project, f"many{number}", 'op.execute("ANALYZE posts")', after=below)
+        analyze = 'op.execute("ANALYZE posts")'
+        plant(project, f"many{number}", analyze, after=below, downgrade=analyze)
         below = f"many{number}"
 
     def printing() -> Spent:
