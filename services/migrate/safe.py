@@ -3,24 +3,4 @@
 They are not changed: a database has noted the checksum of each file that it has run.
 """
 
-from tangga.safe import (
-    add_check,
-    add_column,
-    add_foreign_key,
-    add_unique,
-    backfill,
-    create_index,
-    drop_index,
-    set_not_null,
-)
-
-__all__ = [
-    "add_check",
-    "add_column",
-    "add_foreign_key",
-    "add_unique",
-    "backfill",
-    "create_index",
-    "drop_index",
-    "set_not_null",
-]
+from tangga.safe import *  # noqa: F403 - all that it offers, under the old name
