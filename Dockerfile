@@ -42,9 +42,11 @@ COPY --from=deps /opt/venv /opt/venv
 COPY --chmod=755 alembic.ini pyproject.toml ./
 COPY --chmod=755 services/api services/api
 COPY --chmod=755 services/migrate services/migrate
-COPY --chmod=755 migrations migrations
 # A new volume takes over the owner of the folder that it is mounted on: /saved is the migrator's.
-RUN python3 -m compileall -q services migrations && install -d -o 10001 -g 10001 /saved
+RUN python3 -m compileall -q services && install -d -o 10001 -g 10001 /saved
+# What changes most comes last.
+COPY --chmod=755 migrations migrations
+RUN python3 -m compileall -q migrations
 USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "--config", "services/api/gunicorn.conf.py", "services.api.main:app"]
@@ -66,8 +68,8 @@ COPY --from=deps-dev /opt/venv /opt/venv
 RUN install -d -m 755 -o 10001 -g 10001 /saved
 ENV HOME=/tmp RUFF_CACHE_DIR=/tmp/ruff MYPY_CACHE_DIR=/tmp/mypy
 
+# The folder is mounted (compose.yaml), so a change of it makes no image anew.
 FROM dev AS tools
-COPY --from=runtime /app ./
 USER 10001:10001
 
 FROM dev AS bench

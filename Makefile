@@ -101,7 +101,7 @@ restore-data: .image ## [f=newest] put back what a step down had saved
 
 .PHONY: revision
 revision: .tools ## m="what it does" [auto=1] new step; auto=1 writes it from the models, and lints it
-	@$(author) revision $(if $(auto),--autogenerate) -m "$${m:?what does it do? make revision m=\"...\"}"
+	@$(if $(auto),$(on_scratch) revision --autogenerate,$(author) revision) -m "$${m:?what does it do? make revision m=\"...\"}"
 	@$(if $(auto),$(in_tools) alembic lint head || true)
 
 .PHONY: reparent
@@ -133,8 +133,8 @@ migration-lint: .tools ## [json=1] find steps that would hurt; asks the database
 	@$(in_tools) alembic lint $(if $(json),--json) $$([[ -z $$(docker compose ps --quiet --status running db) ]] || echo --database)
 
 .PHONY: verify
-verify: .tools ## [rows=100] every step down and up again on a scratch database, with rows
-	@$(on_scratch) verify --rows "$${rows:-100}"
+verify: .tools ## [rows=100] [from=r] [to=r] every step down and up again on a scratch database, with rows
+	@$(on_scratch) verify --rows "$${rows:-100}" $${from:+--from "$$from"} $${to:+--to "$$to"}
 
 .PHONY: compat
 compat: .image ## [ref=v0.1.0] the API tests of an older release (the last tag) on the schema of this one
@@ -218,12 +218,7 @@ swarm-deploy: .ready ## deploy to a Docker Swarm: first the migration as a job, 
 
 .PHONY: lint
 lint: .tools ## every check that CI makes
-	@docker compose config --quiet
-	@docker compose -f compose.yaml -f compose.dev.yaml config --quiet
-	@docker compose -f compose.yaml -f compose.bench.yaml config --quiet
-	@docker compose -f compose.yaml -f compose.prod.yaml config --quiet
-	@DB_HOSTNAME=db.example.org DB_SSLROOTCERT=/dev/null docker compose -f compose.yaml -f deploy/external-db.yaml -f deploy/pooler.yaml config --quiet
-	@$(in_tools) sh -ec 'ruff check .; ruff format --check .; mypy; lint-imports --no-cache --no-logo; alembic lint; printf "%s\n" scripts/*.sh scripts/*/*.sh services/*/*.sh services/*/*/*.sh .ci/run | xargs -P 4 -n 6 shellcheck -x -P SCRIPTDIR; hadolint Dockerfile'
+	@scripts/lint.sh
 
 .PHONY: format
 format: .tools ## put Python into shape
@@ -244,16 +239,20 @@ test-unit test-api test-migrations: test-%:
 	@scripts/test.sh $*
 
 .PHONY: under-load
-under-load: .ready ## [rows=1000000] migrations under live traffic, safe and naive, with a plot
-	@scripts/under-load.sh "$${rows:-1000000}"
+under-load: .ready ## [rows=1000000] [strict=1] migrations under live traffic, safe and naive, with a plot
+	@scripts/under-load.sh "$${rows:-1000000}" $(if $(strict),--strict)
 
 .PHONY: bench
-bench: .ready ## [rounds=5] [quick=1] [svg=1] the API's speed beside a tutorial-style baseline's
-	@scripts/bench.sh --rounds "$${rounds:-5}" $(if $(quick),--quick) $(if $(svg),--svg docs/performance.svg --markdown docs/performance.md)
+bench: .ready ## [rounds=5] [quick=1] [strict=1] [svg=1] the API's speed beside a tutorial-style baseline's
+	@scripts/bench.sh --rounds "$${rounds:-5}" $(if $(quick),--quick) $(if $(strict),--strict) $(if $(svg),--svg docs/performance.svg --markdown docs/performance.md)
 
 .PHONY: bench-migrations
 bench-migrations: .ready ## [pairs=9] [strict=1] what the protection of migrations costs beside stock Alembic
 	@scripts/bench-migrations.sh --pairs "$${pairs:-9}" $(if $(strict),--strict)
+
+.PHONY: bench-floods
+bench-floods: .ready ## [rounds=3] [strict=1] what others notice of one address that floods, with the proxy and without
+	@scripts/bench-floods.sh --rounds "$${rounds:-3}" $(if $(strict),--strict)
 
 .PHONY: loadtest
 loadtest: .ready ## [minutes=10] [kill=1] mixed traffic for a set time; kills the database in the middle, and counts
@@ -276,6 +275,6 @@ help: ## this page
 .ready:
 	@scripts/prepare/preflight.sh && scripts/prepare/env.sh && scripts/prepare/images.sh
 .image: .ready
-	@. scripts/lib/common.sh; read_stack; [[ -n $$in_production ]] || STEP_QUIET=1 step 'build' docker compose build migrate >&2 # there, only a deploy makes images
+	@. scripts/lib/common.sh; read_stack; [[ -n $$in_production ]] || STEP_QUIET=1 step 'build' build_if_changed migrate api >&2 # there, only a deploy makes images
 .tools: .ready
-	@. scripts/lib/common.sh; STEP_QUIET=1 step 'build' docker compose build tools >&2
+	@. scripts/lib/common.sh; read_stack; STEP_QUIET=1 step 'build' build_if_changed tools tools >&2

@@ -1,6 +1,6 @@
 """Alembic's environment. What protects a migration is in `guarded`, so that plain `alembic upgrade head` has it too.
 
-Where the database and the models are stands in pyproject.toml, [tool.tangga].
+[tool.tangga] in pyproject.toml says where the database and the models are.
 """
 
 from alembic import context

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: scripts/bench-migrations.sh [--pairs N] [--strict]
 #
-# What the protection costs beside stock Alembic: an upgrade that has nothing to do, 500 revisions, the linter; in turns, in
+# What the protection costs beside stock Alembic: an upgrade that has nothing to do, 500 revisions, the linter, generated rows; in turns, in
 # the test container, against a database that is deleted afterwards. --strict: a missed target is the exit code too.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: scripts/bench.sh [--quick] [--rebuild] [--rounds N] [--seconds N] [--json FILE] [--svg FILE] [--markdown PAGE]
+# usage: scripts/bench.sh [--quick] [--strict] [--rebuild] [--rounds N] [--seconds N] [--json FILE] [--svg FILE] [--markdown PAGE]
 #
 # Measures the API beside a tutorial-style baseline, raw psycopg2, a constant answer and pgbench, in turns, on a stack of
 # its own (project name + -bench) whose data stays for the next time; prints ratios with their spread and the targets

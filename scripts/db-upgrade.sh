@@ -5,8 +5,8 @@
 # which then takes the old one's place. Meanwhile the old one answers reads; writers get an error. --back returns to the old
 # volume, --confirm deletes it.
 #
-# Which volume and image are the database's stands in .env and nowhere else, and changes there by a rename, while no server
-# runs. So a run that is killed before leaves the old one serving.
+# Only .env says which volume and image are the database's. It changes by a rename, while no server runs. So a run that is
+# killed before that leaves the old server serving.
 set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/common.sh"
 . "${BASH_SOURCE%/*}/lib/operation.sh"

@@ -8,7 +8,9 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/lib/operation.sh"
 cd "${BASH_SOURCE%/*}/.."
 
-answers() { docker compose exec -T proxy socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show info' | grep '^Uptime_sec: [0-3]$'; }
+proxy='' # its container
+
+answers() { docker exec --interactive "$proxy" socat - UNIX-CONNECT:/run/haproxy/admin.sock <<<'show info' | grep '^Uptime_sec: [0-3]$'; }
 
 reload() {
   local tries
@@ -25,6 +27,7 @@ reload() {
 _main() {
   asked docker compose ps --quiet --status running proxy
   [[ -n $answer ]] || die 'the proxy does not run' 'make up'
+  proxy=$answer
   with_deploy_lock proxy-reload
   step --or 'services/proxy/haproxy.cfg is not valid; the proxy goes on as it was' --do 'mend it, then again: make proxy-reload' \
     'check' docker compose exec -T proxy haproxy -c -f /etc/proxy/haproxy.cfg

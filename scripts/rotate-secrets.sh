@@ -81,7 +81,7 @@ complete() {
   if [[ -n $files ]]; then
     put db_owner_pass "${new[DB_OWNER_PASS]}"
     put postgres_password "${new[POSTGRES_PASSWORD]}"
-    # First what is believed, then what signs: no worker meets a token whose key it cannot find.
+    # First the keys that are believed, then the key that signs: no worker meets a token whose key it cannot find.
     put token_key_previous "${new[TOKEN_KEY_PREVIOUS]}"
     put token_key "${new[TOKEN_KEY]}"
   fi
@@ -116,7 +116,7 @@ renew_api() {
   fi
   # Each for itself: one answer of several says nothing of the others.
   listed apis docker compose ps --quiet api
-  for id in "${apis[@]}"; do docker exec "$id" python3 -I services/api/health/probe.py; done
+  for id in "${apis[@]}"; do docker exec "$id" bash services/api/health/probe.sh; done
 }
 
 rotate() {

@@ -121,11 +121,12 @@ ready_tasks() {
     xargs -r docker inspect --format "{{.Status.State}} {{with .Spec}}$spec{{end}}" | grep -cxF "running $wanted" || true
 }
 
-# "ID STATE ERROR" of tasks that ended by themselves, the newest first. One that the swarm ended as unhealthy is Complete, if
-# its program then ended as it should.
+# "ID ERROR" of tasks that ended by themselves, the newest first (service ps lists them by slot). One that the swarm ended as
+# unhealthy is complete, if its program then ended as it should.
 failed_tasks() {
-  docker service ps --no-trunc --filter desired-state=shutdown --format '{{.ID}} {{.CurrentState}} {{.Error}}' "${stack}_api" |
-    grep -E '^[a-z0-9]+ (Failed|Rejected|Complete)' || true
+  docker service ps --quiet --no-trunc --filter desired-state=shutdown "${stack}_api" |
+    xargs -r docker inspect --format '{{json .CreatedAt}} {{.Status.State}} {{.ID}} {{.Status.Err}}' |
+    sort -r | sed -nE 's/^[^ ]+ (failed|rejected|complete) //p' || true
 }
 
 # Every deploy empties UpdateStatus; the swarm fills it when there is something to update, and rolls back by itself. A
@@ -153,19 +154,17 @@ update_api() {
   return "$not_done"
 }
 
-# Why the newest task failed: what its health check said, if it ran on this node, else its log.
+# Why the newest task failed: what its health checks said, if it ran on this node, else what the swarm says; and its log's end.
 update_failed() {
   local state id error container health after='the API has not run before, so there is nothing to go back to'
   ((tried == not_done)) || give_up 'the API was not updated' 'mend that, then: make swarm-deploy'
-  read -r id _ error <<<"$(failed_tasks)"
+  read -r id error <<<"$(failed_tasks)"
   state=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${stack}_api")
   [[ -z $state ]] || after="the swarm has rolled back ($state): the release before it serves"
   docker service logs --raw --no-trunc --tail 15 "$id" 2>&1 | sed 's/^/    | /' >&2 || true
   container=$(docker inspect --format '{{.Status.ContainerStatus.ContainerID}}' "$id" 2>/dev/null || true)
-  # Of its last health check that said something.
-  health=$(docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$container" 2>/dev/null |
-    sed '/^[[:space:]]*$/d' | tail -n 1) || true
-  health=$(detail_of "$health")
+  health=$(checks_of "$container")
+  health=$(reason_in "$health")
   die "the new tasks did not become ready: ${health:-${error:-it says nothing}}; $after" \
     'mend the release, give it another TAG, then: make swarm-deploy'
 }

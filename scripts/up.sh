@@ -16,7 +16,7 @@ start_api() {
   output=$(docker compose up --detach --wait --no-deps api 2>&1) && return
   printf '%s\n' "$output"
   [[ $output == *unhealthy* ]] || return 1
-  docker compose exec -T api python3 -I services/api/health/probe.py >/dev/null 2>&1 || return 1
+  docker compose exec -T api bash services/api/health/probe.sh >/dev/null 2>&1 || return 1
   while [[ $(docker inspect --format '{{.State.Health.Status}}' "$(docker compose ps --quiet api)") != healthy ]] && ((SECONDS < until)); do sleep 0.2; done
   docker compose up --detach --wait --no-deps api
 }
@@ -39,6 +39,17 @@ deploy() {
   printf '%sTangga is up%s in %s s: %s\n' "$bold" "$reset" "$(seconds "$(($(now) - started))")" "${url%% *}:$(setting HTTPS_PORT 443)"
 }
 
+# What overlays build, too.
+build_stack() {
+  if [[ -n $in_production ]]; then
+    docker compose --progress plain build certificates
+  elif [[ -n $overlaid ]]; then
+    docker compose --progress plain build
+  else
+    build_if_changed migrate api
+  fi
+}
+
 # There is nothing to start of a database elsewhere; migrate says whether it answers.
 start_database() {
   if [[ -n $database_elsewhere ]]; then return; fi
@@ -54,24 +65,19 @@ database() {
   docker exec "$id" bash /etc/tangga/start.sh roles
 }
 
-# Where no step has run there is no table, which is no error to be logged.
+# revision: the revisions that the database is at, in one line.
 revision() {
   if [[ -n $database_elsewhere ]]; then
-    docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1
+    docker compose --progress quiet run --rm --no-deps -T migrate alembic current 2>/dev/null | cut -d' ' -f1 | paste -sd ' '
     return
   fi
-  docker compose exec -T db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" <<'SQL'
-SELECT to_regclass('alembic_version') IS NOT NULL AS stamped \gset
-\if :stamped
-SELECT version_num FROM alembic_version;
-\endif
-SQL
+  docker compose exec -T db psql -XqAt -v ON_ERROR_STOP=1 -U "$(setting DB_OWNER_USERNAME tangga_owner)" -d "$(setting DB_NAME tangga)" -f /etc/tangga/revision.sql | sed 's/+/ /g; s/^base$//'
 }
 
 summary() {
   local url revision
   asked revision
-  revision=$(paste -sd ' ' <<<"$answer")
+  revision=$answer
   asked docker compose port api 8000
   url=http://$answer
   say
@@ -83,15 +89,14 @@ summary() {
 }
 
 _main() {
-  local started built=()
+  local started
   started=$(now)
   scripts/prepare/preflight.sh --port
   scripts/prepare/env.sh
   scripts/prepare/images.sh
   read_stack
   # In production a release is built by its deploy, under a tag of its own.
-  if [[ -n $in_production ]]; then built=(certificates); fi
-  step --or 'the build failed' 'build' docker compose --progress plain build "${built[@]}"
+  step --or 'the build failed' 'build' build_stack
   start_database
   if [[ -n $in_production ]]; then
     deploy

@@ -144,7 +144,7 @@ def start_alembic(
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     """Wait for a process that `start_alembic` started."""
     try:
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=2 * PATIENCE)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -163,7 +163,11 @@ def alembic_process(
     return finish(start_alembic(database, *arguments, project=project, environment=environment))
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+# How long anything is waited for: not how long it may take, but when it is called a thing that never happens.
+PATIENCE = 300.0
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Poll until the condition holds; False if it does not within so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

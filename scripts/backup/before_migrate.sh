@@ -4,7 +4,7 @@
 
 ask_alembic() { docker compose --progress quiet run --rm -T migrate alembic "$@" </dev/null; }
 
-# Where nothing was ever migrated, there is nothing to back up.
+# If nothing was ever migrated, there is nothing to back up.
 before_migrate() {
   local wanted where
   # compose.prod.yaml has another default.

@@ -27,7 +27,7 @@ SQL
   held=1
 }
 
-# A session that was lost has let writers in: what they wrote is not on the new server.
+# If the session was lost, writers got in: what they wrote is not on the new server.
 still_held() {
   [[ -n $held ]] || return 0
   [[ -z ${HOLD_PID:-} ]] || printf '%s\n' "SELECT 'held';" >&"${HOLD[1]}"

@@ -2,13 +2,13 @@
 # shellcheck disable=SC2034,SC2154 # used, and set, by the other parts
 # What must be true before a deploy changes anything. Sourced.
 #
-# What a run knows afterwards, and does not change: $project, $wanted (how many replicas there shall be), $work (a folder of
-# its own), $edge (the proxy's network, by the name that the engine has for it), $old (the replicas that there are, by id),
-# $serves (what an error says of them).
+# A run knows afterwards, and does not change: $project, $wanted (how many replicas there shall be), $work (a folder of
+# its own), $proxy (its container), $edge (its network, by the name that the engine has for it), $old (the replicas that there
+# are, by id), $serves (what an error says of them).
 
 readonly places=32 # in the proxy's rotation (services/proxy/haproxy.cfg)
 
-project='' wanted='' work='' edge='' serves=''
+project='' wanted='' work='' proxy='' edge='' serves=''
 old=()
 
 # check_stack: whether .env has a stack that can be deployed to.
@@ -31,6 +31,7 @@ check_rotation() {
   [[ -n $answer ]] ||
     die "the proxy is not on the network ${project}_rotation: an older compose.prod.yaml started it" \
       'make up, which replaces database and proxy too: nobody is served for some seconds'
+  proxy=${answer%%$'\n'*}
   asked docker network ls --format '{{.Name}}' --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.network=rotation
   edge=$answer
   [[ -n $edge && $edge != *$'\n'* ]] ||

@@ -80,7 +80,7 @@ take_in() {
 }
 
 # drain REPLICA...: the proxy sends them nothing new, what is under way ends, then they go. No request meets one that stops.
-# Where the proxy cannot be asked, they stay.
+# If the proxy cannot be asked, they stay.
 # shellcheck disable=SC2310 # until_true
 drain() {
   local at=() found=() names=()

@@ -29,17 +29,17 @@ health_of() { docker inspect --format '{{.State.Health.Status}}' "$1"; }
 # course_of REPLICA: "STATUS RESTARTS"
 course_of() { docker inspect --format '{{.State.Status}} {{.RestartCount}}' "$1"; }
 
-# answer_of REPLICA: what /readyz said last, as the health check has noted it.
+# answer_of REPLICA: why it is not ready, else what its last health check said.
 answer_of() {
-  local noted answer
-  noted=$(docker inspect --format '{{range .State.Health.Log}}{{json .Output}}{{"\n"}}{{end}}' "$1" | sed '/^$/d' | tail -n 1) || true
-  answer=$(json_values <<<"$noted") || true
-  noted=$(detail_of "$answer")
-  printf '/readyz: %s' "${noted:-${answer:-no answer}}"
+  local checks reason
+  checks=$(checks_of "$1")
+  reason=$(reason_in "$checks")
+  checks=${checks:-no answer}
+  printf '/readyz: %s' "${reason:-${checks##*$'\n'}}"
 }
 
 # admin COMMAND: to the proxy, whose door is in its container.
-admin() { docker compose exec -T proxy socat -t 5 - UNIX-CONNECT:/run/haproxy/admin.sock <<<"$1"; }
+admin() { docker exec --interactive "$proxy" socat -t 5 - UNIX-CONNECT:/run/haproxy/admin.sock <<<"$1"; }
 
 # set_places STATE NAME...: of places in the rotation.
 set_places() {

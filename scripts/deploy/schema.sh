@@ -28,10 +28,9 @@ lint() {
   STEP_QUIET=1 step --or 'the linter could not be built' --do "mend that, then again: make deploy. $serves" \
     'build the linter' docker compose --progress plain build tools
   attempt lint_pending "$1"
-  if ((tried == exit_findings)); then
-    say "$answer" >&2
-    die 'pending steps would hurt the release that runs' "see above. $serves"
-  fi
+  # What was found, or which file is odd.
+  if ((tried != 0)) && [[ -n $answer ]]; then say "$answer" >&2; fi
+  ((tried != exit_findings)) || die 'pending steps would hurt the release that runs' "see above. $serves"
   ((tried == 0)) || give_up 'the pending steps could not be linted' "mend that, then again: make deploy. $serves"
 }
 

@@ -15,3 +15,5 @@
 . "${BASH_SOURCE%/*}/stack.sh"
 # shellcheck source=scripts/lib/steps.sh
 . "${BASH_SOURCE%/*}/steps.sh"
+# shellcheck source=scripts/lib/build.sh
+. "${BASH_SOURCE%/*}/build.sh"

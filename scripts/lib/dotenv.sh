@@ -30,7 +30,7 @@ _take_apart() {
       pieces+=("$head" "$value")
       at[$name]=$((${#pieces[@]} - 1)) all[$name]+=" ${at[$name]}"
       rest=${rest:${#head}+${#value}}
-      # What is left of a line is a comment or the end of the line, except after a quote.
+      # The rest of a line is a comment or its end, except after a quote.
       [[ $value == [\'\"]* ]] || { pieces+=("${rest%%$'\n'*}"$'\n') rest=${rest#*$'\n'}; }
     else
       pieces+=("$line"$'\n')

@@ -115,7 +115,7 @@ _find_state() {
   local _name _rest=''
   [[ ! -r .env ]] || _rest=$(cat .env)
   _state=$(_default_project)$'\n'$_rest
-  # Other files than .env: they are asked each time.
+  # For other files than .env, Compose is asked each time.
   [[ -z ${COMPOSE_ENV_FILES:-} ]] || _state+=$'\n'$EPOCHREALTIME
   local _names=("${_settings_names[@]}")
   while [[ $_rest =~ \$\{?([A-Za-z][A-Za-z0-9_]*)(.*) ]]; do

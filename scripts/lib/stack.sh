@@ -2,17 +2,21 @@
 # shellcheck disable=SC2034 # whoever calls read_stack uses what it sets
 # What this stack is: the overlays that .env chooses, its name, its folder of backups. Sourced, never run.
 
-# read_stack: the settings, and which overlays .env chooses: for production, for a database elsewhere, with a pooler. Each is 1
-# or nothing: a function in a condition would go on where a setting cannot be read.
+# read_stack: the settings, and which overlays .env chooses: for production, for a database elsewhere, with a pooler; any
+# overlay at all. Each is 1 or nothing: a function in a condition would go on where a setting cannot be read.
 read_stack() {
   local files
   read_settings
   files=$(setting COMPOSE_FILE)
-  in_production='' database_elsewhere='' pooled=''
+  in_production='' database_elsewhere='' pooled='' overlaid=''
   [[ $files != *compose.prod.yaml* ]] || in_production=1
   [[ $files != *deploy/external-db.yaml* ]] || database_elsewhere=1
   [[ $files != *deploy/pooler.yaml* ]] || pooled=1
+  [[ ${files:-compose.yaml} == compose.yaml && ! -e compose.override.yaml ]] || overlaid=1
 }
+
+# default_image PYTHON_IMAGE|POSTGRES_IMAGE: compose.yaml holds the one default of either.
+default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head -n 1; }
 
 # confirmed_project: the project's name, for whoever removes something by it: what the scripts go by, if Compose, asked now
 # about the very files that it would use, says the same.
@@ -46,5 +50,19 @@ random_secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 # detail_of ANSWER: the reason that /readyz gives, in what the API's health check prints ("503 {...}"); else nothing.
 detail_of() { json_values detail 2>/dev/null <<<"${1#* }" || true; }
 
+# checks_of CONTAINER: what its last health checks said, a line each; of a container that is gone, nothing.
+checks_of() {
+  docker inspect --format '{{with .State.Health}}{{range .Log}}{{println .Output}}{{end}}{{end}}' "$1" 2>/dev/null | sed '/^[[:space:]]*$/d' || true
+}
+
+# reason_in CHECKS: the last reason that /readyz gave. On a busy machine, and while a replica ends, later checks get no answer.
+reason_in() {
+  local check
+  while IFS= read -r check; do detail_of "$check"; done <<<"$1" | tail -n 1
+}
+
 # in_backup COMMAND...: services/postgres/backup.sh in its container; for `told`.
 in_backup() { docker compose --progress quiet run --rm -T backup "$@"; }
+
+# isolated OPTION... IMAGE COMMAND...: runs it as hardened as the services are, and without network, settings and volumes.
+isolated() { docker run --rm --init --network none --read-only --cap-drop ALL --security-opt no-new-privileges "$@"; }

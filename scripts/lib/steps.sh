@@ -6,7 +6,7 @@
 # that failed, and its last line alone decides; in subshells and background jobs of it, too. So those below are called
 # plainly, never in a condition. Each runs its command in a job, where errexit is on, and has the status from `wait`.
 #
-# Why a command has refused, it says by its status and, if it is of this folder, in the file $REFUSAL (`die` writes it). A
+# A command says why it has refused: by its status and, if it is of this folder, in the file $REFUSAL (`die` writes it). A
 # program in a container has no file of this machine: it says so on its standard error, in the two lines of `die`.
 
 # try LABEL COMMAND...: runs the command with its output kept aside, shows progress once it takes over two seconds, notes

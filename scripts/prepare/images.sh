@@ -12,9 +12,6 @@ set -Eeuo pipefail
 . "${BASH_SOURCE%/*}/stand_ins.sh"
 cd "${BASH_SOURCE%/*}/../.."
 
-# compose.yaml holds the one default of either variable.
-default_image() { sed -nE "s/.*\\$\\{$1:-([^}]+)\\}.*/\\1/p" compose.yaml | head -n 1; }
-
 # Compose pulls no stand-in. One with its old name gets its new one in .env, but not while it serves: that would restart the
 # database in the middle of something else.
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself
@@ -22,7 +19,7 @@ settle_names() {
   local name value changes=()
   for name in PYTHON_IMAGE POSTGRES_IMAGE; do
     value=$(setting "$name")
-    # What the environment says is not in .env.
+    # A value from the environment is not in .env.
     if [[ -n ${!name:-} ]] || ! stand_in "$value"; then continue; fi
     if [[ $value == tangga/* ]] && { [[ $name == PYTHON_IMAGE ]] || ! present "$value"; }; then
       have "localhost/$value" || true
@@ -89,13 +86,13 @@ settle_packages() {
       die "POSTGRES_PACKAGES is for the stand-in, and $postgres is an image of somebody else" 'name one that has them in POSTGRES_IMAGE, and take POSTGRES_PACKAGES away'
     return 0
   fi
-  # Of a version that cannot be built, it is what it is.
+  # If this version cannot be built, the image stays as it is.
   [[ -n ${release_of[$(major_of "$postgres")]:-} && ${postgres##*:} != "${stand_in_postgres##*:}" ]] || return 0
   if ! have "$stand_in_postgres"; then
     step --or 'the stand-in was not built' --do 'POSTGRES_PACKAGES in .env names packages of Debian' \
       "build a stand-in with ${packages:-no other packages}" build_postgres "$(major_of "$postgres")" "$stand_in_postgres"
   fi
-  # What the environment says is not in .env.
+  # A value from the environment is not in .env.
   [[ -n ${POSTGRES_IMAGE:-} ]] || replaced "POSTGRES_IMAGE=$stand_in_postgres" | write_file .env
   postgres=$stand_in_postgres
 }

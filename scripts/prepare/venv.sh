@@ -14,7 +14,7 @@ install_python() { as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=non
 make_venv() {
   rm -rf .venv
   python3 -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-compile -r requirements-dev.lock
   cp requirements-dev.lock .venv/made-from.lock
 }
 

@@ -48,7 +48,7 @@ api_failed() {
   local reason
   log_of api
   [[ -n $log ]] || give_up 'the API was not started' 'mend that, then: make up'
-  reason=$(docker compose exec -T api python3 -I services/api/health/probe.py 2>/dev/null) || true
+  reason=$(docker compose exec -T api bash services/api/health/probe.sh 2>/dev/null) || true
   reason=$(detail_of "$reason")
   reason=${reason:-$log_cause}
   printf '%serror:%s the API did not become ready: %s\n' "$red" "$reset" "${reason:-$(tail -n 1 <<<"$log")}" >&2

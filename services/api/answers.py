@@ -1,5 +1,5 @@
 """Answers that the route serialises itself, once: FastAPI would check and convert a second time what comes out of
-typed columns, which takes as long as all the rest of a read. That they are what the models promise is tested
+typed columns, which takes as long as all the rest of a read. A test shows that they are what the models promise
 (tests/api/test_contract.py).
 """
 

@@ -36,7 +36,7 @@ def _unavailable() -> JSONResponse:
     return answer(503, "The database cannot be reached right now. Try again shortly.", {"Retry-After": "1"})
 
 
-# Handlers are `async def`: one that is not would wait for a thread, and there may be none when errors are many.
+# Handlers are `async def`: any other would wait for a thread, and when errors are many there may be none.
 
 
 async def _on_problem(_request: Request, problem: Exception) -> JSONResponse:
@@ -81,7 +81,7 @@ def _has_another_content_type(request: Request, body: object) -> bool:
 
 
 def _refused(request: Request, status: int, detail: str, errors: list[dict[str, object]] | None = None) -> JSONResponse:
-    # FastAPI parses the body before it looks at dependencies; who is not logged in must hear that first.
+    # FastAPI parses the body before it looks at dependencies; but whoever is not logged in must hear that first.
     if needs_bearer(request):
         try:
             bearer_user_id(request)

@@ -49,7 +49,7 @@ Email = Annotated[
     AfterValidator(_normal_form),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 320}),
 ]
-# Columns are 32 bits wide: what does not fit is refused here, not by the database.
+# Columns are 32 bits wide. A number that does not fit is refused here, not by the database.
 WholeNumber = BeforeValidator(_whole_number)
 Integer = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), WholeNumber]
 RowId = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), WholeNumber]

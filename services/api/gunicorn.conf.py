@@ -78,7 +78,7 @@ def on_starting(_server: Any) -> None:
     """Begin with empty figures: an ended container's files may still be there."""
     metrics.make_folder(_metrics)
     gc.freeze()  # what is loaded is never looked through, so the workers go on sharing its pages
-    # What hundreds of requests under way hold is no garbage: to look for it less often is worth a seventh of the rate
+    # What hundreds of requests under way hold is no garbage: looking for garbage less often gains a seventh of the rate
     # at 1,000 connections (decision 23).
     gc.set_threshold(50_000, 20, 50)
     gc.enable()

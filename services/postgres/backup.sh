@@ -16,8 +16,8 @@
 # Runs in the container `backup`, which has the database's own client and the folder of backups; see scripts/backup.sh and
 # scripts/restore.sh. `list` and `name` need only the folder, and run anywhere.
 #
-# A backup is two files: <database>-<UTC>-<revision>.dump, and beside it .json, its manifest, which comes last: without it,
-# the dump is none.
+# A backup is two files: <database>-<UTC>-<revision>.dump, and beside it .json, its manifest. The manifest is written last:
+# a dump without one is no backup.
 set -Eeuo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 . "$here/../../scripts/lib/ui.sh"

@@ -2,6 +2,9 @@
 # shellcheck disable=SC2154 # who sources it sets $here
 # For the other scripts of this folder: how they reach the database. Sourced, never run; $here is this folder.
 
+# As in start.sh: the programs themselves.
+PATH=${PG_MAJOR:+/usr/lib/postgresql/$PG_MAJOR/bin:}$PATH
+
 # secret NAME: from /run/secrets if it is there, else from the environment.
 secret() {
   local file=/run/secrets/${1,,}

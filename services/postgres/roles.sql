@@ -98,11 +98,15 @@ ALTER SCHEMA public OWNER TO :"owner";
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO :"app";
 
--- What steps create is the app's to use, without a GRANT in each step. alembic_version is the exception: the first step
--- takes it back to SELECT (tangga/journal/tables.py).
+-- What steps create is the app's to use, in whatever schema, without a GRANT in each step. The migrators' own tables and
+-- alembic_version are the exception: the first step takes them back to SELECT (tangga/journal/tables.py).
 SET LOCAL ROLE :"owner";
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO :"app";
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO :"app";
+ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO :"app";
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO :"app";
+-- Older versions gave them in this schema alone.
+ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM :"app";
+ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON SEQUENCES FROM :"app";
 RESET ROLE;
 
 SELECT format('CREATE EXTENSION IF NOT EXISTS %I CASCADE', name)

@@ -11,6 +11,8 @@ set -Eeuo pipefail
 # The folder of a cluster that is being made; of one that is whole and on its way. initdb wants an empty folder, so they
 # are in $PGDATA and not beside it: that may be the volume itself.
 readonly new=$PGDATA/first-start whole=$PGDATA/first-start.whole
+# Debian's psql and pg_isready are Perl programs that look for the newest version: ten times the work of the check itself.
+PATH=${PG_MAJOR:+/usr/lib/postgresql/$PG_MAJOR/bin:}$PATH
 # In memory, so gone with the container's next start.
 readonly roles_are_set=/tmp/roles-are-set
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from tests.databases import PROJECT, eventually
+from tests.databases import PATIENCE, PROJECT, eventually
 
 Fields = dict[str, Any]
 
@@ -31,12 +31,12 @@ class Server:
 
     def get(self, path: str, method: str = "GET") -> httpx2.Response:
         """Ask on a connection of its own, so that any worker may answer."""
-        with httpx2.Client(timeout=60) as client:
+        with httpx2.Client(timeout=PATIENCE) as client:
             return client.request(method, self.url + path)
 
     def connect(self) -> socket.socket:
         """Open a connection to be used by hand."""
-        return socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), 60)
+        return socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), PATIENCE)
 
     def send(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         """Send bytes as they are; return status, headers (names in lower case) and body of the answer."""
@@ -94,5 +94,5 @@ def gunicorn(
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE)
     assert not server.folder().exists()

@@ -19,7 +19,7 @@ from httpx2 import Response
 from services.api.db.database import Database
 from services.api.db.statement import Row, Statement
 from services.api.observe import logs
-from tests.databases import PROJECT
+from tests.databases import PROJECT, query
 
 POST = {"nama": "Ani", "umur": 30, "alamat": "Jl. Melati 1"}
 PASSWORD = "correct horse"
@@ -80,6 +80,13 @@ def ask(client: TestClient, statement: str) -> list[Row]:
 
     assert client.portal
     return client.portal.call(run)
+
+
+def waiting_for_locks(database: str) -> int:
+    """Return how many sessions wait for a lock, in this database: other tests run beside these, in theirs."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+    [(count,)] = query(database, statement, database)
+    return int(count)
 
 
 def printed(capfd: pytest.CaptureFixture[str]) -> str:

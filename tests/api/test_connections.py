@@ -16,8 +16,9 @@ from sqlalchemy import create_engine, text
 from services.api.db.connection import Connection as OwnConnection
 from services.api.db.connection import application_name
 from services.api.settings import Settings
-from tests.api.support import POST, Person, assert_problem, database_of, serving
+from tests.api.support import POST, Person, assert_problem, database_of, serving, waiting_for_locks
 from tests.databases import connect, eventually, run
+from tests.support.pages import differs
 
 
 class Wire:
@@ -116,7 +117,9 @@ def test_a_ping_would_be_a_round_trip_more(database: str) -> None:
 def test_it_shows_who_holds_a_connection(database: str, client: TestClient, superuser: Connection) -> None:
     client.get("/posts")
     names = run(superuser, "SELECT application_name FROM pg_stat_activity WHERE datname = %s", database)
-    assert (f"tangga-api {socket.gethostname()[:36]} worker {os.getpid()}",) in names
+    ours = f"tangga-api {socket.gethostname()[:36]} worker {os.getpid()}"
+    assert (ours,) in names
+    assert not differs("docs/observability.md", "tangga-api ", ours.replace(socket.gethostname(), "3f2a9c1b7d04"))
 
 
 def test_a_long_host_name_does_not_hide_the_worker(superuser: Connection) -> None:
@@ -161,14 +164,14 @@ def test_after_a_restart_of_the_database_nobody_notices(
 
 
 def test_a_write_that_was_cut_off_is_not_sent_again(
-    client: TestClient, ani: Person, owner: Connection, superuser: Connection
+    database: str, client: TestClient, ani: Person, owner: Connection, superuser: Connection
 ) -> None:
     run(owner, "BEGIN")
     run(owner, "LOCK TABLE posts IN EXCLUSIVE MODE")
     try:
         with ThreadPoolExecutor(1) as other:
             answer = other.submit(client.post, "/posts", json=POST, headers=ani.headers)
-            assert eventually(lambda: run(superuser, "SELECT 1 FROM pg_locks WHERE NOT granted") != [])
+            assert eventually(lambda: waiting_for_locks(database) == 1)
             assert _end_connections(superuser) >= 1
             # The server's last words are that it ended the statement, so nothing was written (test_unknown_outcome.py).
             assert_problem(answer.result(5), 503)

@@ -9,9 +9,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -19,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.api.support import Person
-from tests.databases import PROJECT
+from tests.databases import PATIENCE, PROJECT, eventually
 
 CHECKS = PROJECT / "tests/api/schemathesis.toml"
 
@@ -35,19 +34,19 @@ def _gunicorn(database: str, app: str, log: Path) -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urlopen(f"{url}/healthz", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
+
+        def answers() -> bool:
+            assert server.poll() is None, log.read_text()
+            with suppress(OSError):
+                urlopen(f"{url}/healthz", timeout=60).close()
+                return True
+            return False
+
+        assert eventually(answers), log.read_text()
         yield url
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
 
 
 def _try(url: str, people: list[Person], folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as RawConnection
 from services.api.db.connection import Connection
 from services.api.db.statement import Statement
 from tests.api.support import POST, Person, assert_problem, database_of, serving
-from tests.databases import connect, run
+from tests.databases import PATIENCE, connect, eventually, run
 
 T = TypeVar("T")
 ONE = Statement("SELECT 1 AS one")
@@ -106,12 +106,15 @@ def test_an_exception_undoes_a_transaction_and_its_connection_is_used_again(
     assert (db.open, db.in_use) == (1, 0)
 
 
-def test_a_cancelled_request_takes_its_connection_with_it_and_nobody_reads_its_answer(narrow: TestClient) -> None:
+def test_a_cancelled_request_takes_its_connection_with_it_and_nobody_reads_its_answer(
+    narrow: TestClient, owner: RawConnection
+) -> None:
     db = database_of(narrow)
 
     async def cancelled() -> None:
-        task = asyncio.create_task(db.rows(SLEEP, seconds=1))
-        await asyncio.sleep(0.2)
+        task = asyncio.create_task(db.rows(SLEEP, seconds=600))
+        asleep = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        assert await asyncio.to_thread(eventually, lambda: run(owner, asleep) != [])
         assert db.in_use == 1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -149,9 +152,11 @@ def test_whoever_waits_too_long_is_told_and_whoever_goes_away_takes_nobodys_turn
                 gone, late = asyncio.create_task(db.rows(ONE)), asyncio.create_task(db.rows(ONE))
                 await asyncio.sleep(0)
                 gone.cancel()
+                # The only connection is held here, so the wait ends by itself, and not before its time.
+                assert await asyncio.wait({late}, timeout=PATIENCE) == ({late}, set())
                 with pytest.raises(TimeoutError):
                     await late
-                assert 0.5 <= asyncio.get_running_loop().time() - began < 2
+                assert asyncio.get_running_loop().time() - began >= 0.5
                 last = asyncio.create_task(db.rows(ONE))
                 # It gets its turn in the very moment in which it is given up: the turn goes on to the next.
                 given_up, following = asyncio.create_task(db.rows(ONE)), asyncio.create_task(db.rows(ONE))

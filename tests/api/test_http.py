@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.server import Server, gunicorn
-from tests.databases import eventually
+from tests.databases import PATIENCE, eventually
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_it_is_logged_and_refused_as_its_path(server: Server) -> None:
     answer = server.send(b"DELETE http://localhost/posts HTTP/1.1\r\nHost: other\r\n\r\n")
     _assert_problem(answer, 405)
     _assert_problem(server.send(b"GET http://localhost/posts/x HTTP/1.1\r\nHost: other\r\n\r\n"), 422)
-    assert eventually(lambda: "/posts/{post_id}" in {line["route"] for line in server.lines("request")}, 10)
+    assert eventually(lambda: "/posts/{post_id}" in {line["route"] for line in server.lines("request")})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def _post(server: Server, path: str, megabytes: int, *, chunked: bool) -> int:
     body = iter([MEGABYTE] * megabytes) if chunked else MEGABYTE * megabytes
     request = urllib.request.Request(server.url + path, body, {"Content-Type": "application/json"})
     try:
-        status: int = urllib.request.urlopen(request, timeout=60).status
+        status: int = urllib.request.urlopen(request, timeout=PATIENCE).status
         return status
     except urllib.error.HTTPError as error:
         with error:

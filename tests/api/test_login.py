@@ -16,7 +16,7 @@ from services.api.auth import routes
 from services.api.auth.hashing import Hashing
 from services.api.auth.password import password_matches
 from tests.api.support import HASH, PASSWORD, POST, Person, assert_problem, serving
-from tests.databases import run
+from tests.databases import PATIENCE, run
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def _slow_hashes() -> Iterator[tuple[threading.Semaphore, threading.Event]]:
 
     def slow(password: str, password_hash: str | None) -> bool:
         began.release()
-        assert go_on.wait(60)
+        assert go_on.wait(600)
         return password_matches(password, password_hash)
 
     with mock.patch.object(routes, "password_matches", slow):
@@ -154,7 +154,7 @@ def test_who_logs_in_keeps_neither_connection_nor_thread_from_others(database: s
         _slow_hashes() as (began, go_on),  # the first to end: the others wait for it
     ):
         storm = [pool.submit(_log_in, narrow) for _ in range(32)]
-        assert began.acquire(timeout=30)
+        assert began.acquire(timeout=PATIENCE)
         # One is at it, the others wait; and reading and writing go on.
         assert narrow.get(f"/posts/{post_id}").status_code == 200
         assert narrow.get("/posts").status_code == 200
@@ -164,14 +164,14 @@ def test_who_logs_in_keeps_neither_connection_nor_thread_from_others(database: s
 
 
 @pytest.mark.usefixtures("registered")
-def test_past_the_queue_the_answer_is_a_quick_503(database: str) -> None:
+def test_past_the_queue_the_answer_is_503_at_once(database: str) -> None:
     with (
         serving(database, HASH_THREADS="2", HASH_QUEUE="3") as narrow,
         ThreadPoolExecutor(12) as pool,
         _slow_hashes() as (began, go_on),  # the first to end: the others wait for it
     ):
         storm = [pool.submit(_log_in, narrow) for _ in range(12)]
-        refused = [answer.result() for answer in islice(as_completed(storm, timeout=30), 7)]
+        refused = [answer.result() for answer in islice(as_completed(storm, timeout=PATIENCE), 7)]
         for answer in refused:
             assert_problem(answer, 503, "Too many log-ins are under way")
         assert began.acquire()

@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.api.server import Server, gunicorn
 from tests.api.support import printed, serving
-from tests.databases import PROJECT, connect, eventually, run
+from tests.databases import PATIENCE, PROJECT, connect, eventually, run
 
 DOCUMENT = (PROJECT / "docs/observability.md").read_text()
 POSTS = 'tangga_http_request_duration_seconds_count{method="GET",route="/posts",status="200"}'
@@ -21,7 +22,7 @@ POSTS = 'tangga_http_request_duration_seconds_count{method="GET",route="/posts",
 
 @pytest.fixture(scope="module")
 def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with gunicorn(database, tmp_path_factory.mktemp("gunicorn") / "log", DB_STATEMENT_TIMEOUT="60") as server:
+    with gunicorn(database, tmp_path_factory.mktemp("gunicorn") / "log", DB_STATEMENT_TIMEOUT="600") as server:
         yield server
 
 
@@ -35,7 +36,15 @@ def _answered(server: Server, times: int) -> set[int]:
     return {line["pid"] for line in server.lines("request") if line["route"] == "/posts"}
 
 
+def _peak(pid: int) -> int:
+    """Return the most memory that a process has had, in bytes."""
+    [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(kilobytes) * 1024
+
+
 def test_every_worker_tells_of_all(server: Server) -> None:
+    spent = 'tangga_database_statement_seconds_total{method="GET",route="/posts"}'
+    before, began = server.metrics().get(spent, 0), time.monotonic()
     # Whose turn it is, the kernel says; so one more until both have had one.
     _answered(server, 40)
     assert eventually(lambda: _answered(server, 1) == server.workers())
@@ -49,9 +58,12 @@ def test_every_worker_tells_of_all(server: Server) -> None:
     assert {metrics[POSTS] for metrics in told} == {told[0][POSTS]}
     [last] = told[-1:]
     assert last['tangga_database_statements_total{method="GET",route="/posts"}'] >= 40
-    assert 0 < last['tangga_database_statement_seconds_total{method="GET",route="/posts"}'] < 40
+    # One after another, so that together they took no longer than all of this: seconds they are.
+    assert 0 < last[spent] - before <= time.monotonic() - began
     assert last["tangga_database_pool_size_connections"] == 2 * 5
-    assert 10 * 2**20 < last['tangga_worker_memory_bytes{worker="0"}'] < 200 * 2**20
+    # A share of what the worker has had at most: bytes they are.
+    peak = max(_peak(pid) for pid in server.workers())
+    assert peak / 100 < last['tangga_worker_memory_bytes{worker="0"}'] <= peak
     assert 'tangga_worker_memory_bytes{worker="1"}' in last
 
 
@@ -80,18 +92,18 @@ def test_a_reload_of_gunicorn_counts_on(server: Server) -> None:
 
 
 def test_what_is_going_on_is_shown(server: Server, database: str) -> None:
-    assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 0, 20)
+    assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 0)
     with closing(connect(database, "owner")) as blocker, ThreadPoolExecutor(3) as clients:
         run(blocker, "BEGIN")
         run(blocker, "LOCK TABLE posts")
         waiting = [clients.submit(server.get, "/posts") for _ in range(3)]
-        assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 3, 20)
+        assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 3)
         # The one that asks is under way, too.
-        assert eventually(lambda: server.metrics()["tangga_http_requests_in_progress"] == 3 + 1, 20)
+        assert eventually(lambda: server.metrics()["tangga_http_requests_in_progress"] == 3 + 1)
         run(blocker, "ROLLBACK")
-        assert {answer.result(60).status_code for answer in waiting} == {200}
-    assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 0, 20)
-    assert eventually(lambda: server.metrics()["tangga_http_requests_in_progress"] == 1, 20)
+        assert {answer.result(PATIENCE).status_code for answer in waiting} == {200}
+    assert eventually(lambda: server.metrics()["tangga_database_pool_checked_out_connections"] == 0)
+    assert eventually(lambda: server.metrics()["tangga_http_requests_in_progress"] == 1)
 
 
 def test_strangers_cannot_make_series(server: Server) -> None:
@@ -108,7 +120,7 @@ def test_strangers_cannot_make_series(server: Server) -> None:
 
 
 def test_the_schemas_revision_and_age(client: TestClient, owner: Connection) -> None:
-    [(age,)] = run(owner, "SELECT extract(epoch FROM now() - max(started_at))::float FROM migration_log")
+    [(age,)] = run(owner, "SELECT extract(epoch FROM now() - max(started_at))::float FROM tangga.migration_log")
     text = client.get("/metrics").text
     [told] = re.findall(r"^tangga_schema_age_seconds (.+)$", text, re.MULTILINE)
     assert age - 5 < float(told) < age + 5
@@ -160,7 +172,7 @@ def test_every_event_and_field_is_documented(database: str, capfd: pytest.Captur
 
 def test_a_budget_that_does_not_fit_is_said_at_the_start(database: str, tmp_path: Path) -> None:
     with gunicorn(database, tmp_path / "log", workers=1, DB_POOL_SIZE="50", API_REPLICAS="900") as server:
-        assert eventually(lambda: server.lines("connection_budget_exceeded") != [], 10)
+        assert eventually(lambda: server.lines("connection_budget_exceeded") != [])
         [line] = server.lines("connection_budget_exceeded")
         assert "900 replicas (API_REPLICAS) x 1 workers (WEB_CONCURRENCY) x 50 (DB_POOL_SIZE)" in line["reason"]
         assert server.get("/posts").status_code == 200
@@ -168,6 +180,6 @@ def test_a_budget_that_does_not_fit_is_said_at_the_start(database: str, tmp_path
 
 def test_without_a_database_the_budget_is_unknown_and_the_start_goes_on(database: str, tmp_path: Path) -> None:
     with gunicorn(database, tmp_path / "log", workers=1, DB_PORT="1") as server:
-        assert eventually(lambda: server.lines("connection_budget_unknown") != [], 10)
+        assert eventually(lambda: server.lines("connection_budget_unknown") != [])
         assert server.get("/healthz").status_code == 200
         assert os.environ["DB_PASS"] not in server.log.read_text()

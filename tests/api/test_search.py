@@ -80,7 +80,7 @@ def test_each_search_uses_the_index(client: TestClient, owner: Connection, ani: 
     prepared = ask(client, "SELECT statement FROM pg_prepared_statements")
     assert not [row for row in prepared if "LIKE" in row["statement"]]
     ask(client, "SELECT pg_stat_force_next_flush()")
-    assert eventually(lambda: _times_used(owner) == before + 8, 5)
+    assert eventually(lambda: _times_used(owner) == before + 8)
 
 
 def test_the_index_finds_what_reading_every_row_finds(database: str, owner: Connection, ani: Person) -> None:
@@ -111,7 +111,7 @@ def test_while_searches_take_long_everything_else_is_answered(
     database: str, owner: Connection, ani: Person, post_id: int
 ) -> None:
     run(owner, "UPDATE users SET password = %s WHERE id = %s", HASH, ani.id)
-    with serving(database, DB_POOL_SIZE="2", DB_SCAN_TIMEOUT="60") as client, ThreadPoolExecutor(12) as many:
+    with serving(database, DB_POOL_SIZE="2", DB_SCAN_TIMEOUT="600") as client, ThreadPoolExecutor(12) as many:
         with _somebody_searches(database):
             slow = [many.submit(client.get, path) for path in SLOW * 3]
             assert eventually(lambda: database_of(client).in_use == 1)
@@ -125,7 +125,7 @@ def test_while_searches_take_long_everything_else_is_answered(
 
 
 def test_whoever_waits_too_long_for_a_search_is_told_to_come_again(database: str) -> None:
-    with serving(database, DB_SCAN_TIMEOUT="0.5") as client, ThreadPoolExecutor(3) as many:
+    with serving(database, DB_SCAN_TIMEOUT="1") as client, ThreadPoolExecutor(3) as many:
         with _somebody_searches(database):
             # One waits for the other worker, two for this one.
             for answer in many.map(client.get, SLOW[:3]):
@@ -136,8 +136,8 @@ def test_whoever_waits_too_long_for_a_search_is_told_to_come_again(database: str
 
 
 def test_a_search_that_takes_too_long_ends_and_leaves_no_bounds_behind(database: str) -> None:
-    sleep = Statement("SELECT pg_sleep(5)", scans="Look for less.")
-    with serving(database, DB_POOL_SIZE="1", DB_SCAN_TIMEOUT="0.2") as client:
+    sleep = Statement("SELECT pg_sleep(300)", scans="Look for less.")
+    with serving(database, DB_POOL_SIZE="1", DB_SCAN_TIMEOUT="1") as client:
         db = database_of(client)
 
         async def too_long() -> list[Row]:
@@ -154,7 +154,7 @@ def test_a_search_that_takes_too_long_ends_and_leaves_no_bounds_behind(database:
 
 
 def test_behind_a_pooler_a_search_has_the_same_bounds(database: str) -> None:
-    with serving(database, DB_POOLER="true", DB_SCAN_TIMEOUT="0.2") as client:
+    with serving(database, DB_POOLER="true", DB_SCAN_TIMEOUT="1") as client:
         assert client.get(SLOW[0]).status_code == 200
         with _somebody_searches(database):
             assert_problem(client.get(SLOW[0]), 503, "Too many searches")
@@ -162,7 +162,7 @@ def test_behind_a_pooler_a_search_has_the_same_bounds(database: str) -> None:
 
 
 def test_a_search_that_is_given_up_leaves_its_turn_to_the_next(database: str) -> None:
-    with serving(database, DB_SCAN_TIMEOUT="60") as client:
+    with serving(database, DB_SCAN_TIMEOUT="600") as client:
         db = database_of(client)
 
         async def given_up() -> list[Row]:
@@ -174,5 +174,5 @@ def test_a_search_that_is_given_up_leaves_its_turn_to_the_next(database: str) ->
             return await db.rows(Statement("SELECT 1 AS one"))
 
         assert _in_loop(client, given_up) == [{"one": 1}]
-        assert eventually(lambda: not db._scan.locked(), 5)
+        assert eventually(lambda: not db._scan.locked())
         assert db.in_use == 0

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 
 from services.api.db import connection
 from tests.api.support import HASH, PASSWORD, POST, Person, assert_problem, serving
-from tests.databases import eventually, run
+from tests.databases import PATIENCE, eventually, run
 
 Answer = Callable[[socket.socket], None]
 MAY_BE = "may have been done"
@@ -93,7 +93,7 @@ class Wire:
                     caught.set()
                     if self._reaches:
                         far.sendall(message)
-                        answered.wait(10)
+                        answered.wait(PATIENCE)
                     if self._silent:
                         near.recv(1)  # until the client gives it up
                     near.sendall(self._answer)

@@ -1,7 +1,7 @@
 """Migrations under live traffic: each operation in its safe form and in its naive one, measured the same way.
 
-Run by scripts/under-load.sh, which says what it needs. Exits with 1 if a safe form harmed a request, or no naive one
-did.
+Run by scripts/under-load.sh, which says what it needs. Targets: no safe form harms a request, and a naive one does. One
+that is missed is printed; with --strict it is the exit code too.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.load import plot
+from tests.load.loadtest import keep_connections
 from tests.load.traffic import Answer, Traffic, Writer
 from tests.stack.conftest import OWNER, Stack, copy_tree, wait_for
 
@@ -58,7 +59,7 @@ OPERATIONS = {
 }
 
 # What makes naive forms hurt in life: a transaction that has read the table and written a row, and is not done yet. It
-# goes on for some seconds from the moment at which the migrator comes.
+# goes on for some seconds from the moment at which the migrator waits for it, or has been there for as long.
 _JOB = """
 BEGIN;
 SELECT count(*) FROM posts;
@@ -68,6 +69,13 @@ BEGIN
     FOR i IN 1..600 LOOP
         PERFORM pg_stat_clear_snapshot();
         EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'tangga-migrate');
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    FOR i IN 1..{seconds} * 10 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        EXIT WHEN EXISTS (
+            SELECT FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND wait_event_type = 'Lock'
+        );
         PERFORM pg_sleep(0.1);
     END LOOP;
 END $$;
@@ -152,7 +160,7 @@ def open_job(stack: Stack, seconds: float) -> subprocess.Popen[str]:
     assert job.stdin is not None
     job.stdin.write(_JOB.format(users=USERS, seconds=seconds))
     job.stdin.close()
-    wait_for(lambda: stack.sql(_JOB_HOLDS) == "1", 30, "the job to hold the table")
+    wait_for(lambda: stack.sql(_JOB_HOLDS) == "1", "the job to hold the table")
     return job
 
 
@@ -164,14 +172,17 @@ def run_step(stack: Stack, traffic: Traffic, operation: str, form: str, revision
     began = time.monotonic()
     with traffic:
         time.sleep(REST)
+        wait_for(lambda: len(traffic.answers) > 0, "an answer before the step")
         job = open_job(stack, hold)
         step_began = time.monotonic()
         output = stack.ok(
             "docker", "compose", "run", "--rm", "--no-deps", "-T", "migrate", "alembic", "upgrade", revision
         )
         step_ended = time.monotonic()
-        job.wait(timeout=90)
+        job.wait()
         time.sleep(REST)
+        # On a busy machine requests are sent later than they are due.
+        wait_for(lambda: any(each.due > step_ended for each in traffic.answers), "an answer after the step")
     return _phase(operation, form, began, step_began, step_ended, output, traffic)
 
 
@@ -183,17 +194,18 @@ def run_nothing(traffic: Traffic) -> Phase:
     return _phase("none", "", began, began, began, "", traffic)
 
 
-def quiet_phase(traffic: Callable[[], Traffic]) -> Phase:
+def quiet_phase(traffic: Callable[[], Traffic], tries: int) -> Phase:
     """Return traffic without a step, once none of it is slower than SLACK: else the machine would be measured."""
-    for _ in range(10):
+    for _ in range(tries):
         phase = run_nothing(traffic())
         _print(phase)
         if not phase.failed and phase.slowest <= SLACK:
             return phase
-    raise SystemExit(
-        f"error: without any step, a request took {phase.slowest:.2f} s: the machine is too busy to measure\n"
+    print(
+        f"Note: without any step, a request took {phase.slowest:.2f} s: the machine is too busy to measure.\n"
         "   do: end what else runs on it, or ask for fewer requests (--rate)"
     )
+    return phase
 
 
 def _phase(
@@ -212,10 +224,11 @@ def lock_timeout(stack: Stack) -> float:
 
 
 def measure(
-    stack: Stack, posts: int, rate: float, hold: float, naive: Collection[str]
+    stack: Stack, posts: int, rate: float, hold: int, naive: Collection[str]
 ) -> tuple[dict[str, Any], list[Phase]]:
     """Return how it was measured, and what was."""
     print("making a stack of its own\n", flush=True)
+    keep_connections(stack)
     stack.make("up")
     how = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -240,7 +253,7 @@ def measure(
     def traffic() -> Traffic:
         return Traffic(stack.url, rate, posts, USERS, writers)
 
-    phases = [quiet_phase(traffic)]
+    phases = [quiet_phase(traffic, 10 if len(naive) > 1 else 1)]
     for operation, form, revision in steps:
         phases.append(run_step(stack, traffic(), operation, form, revision, hold))
         _print(phases[-1])
@@ -273,11 +286,22 @@ def verdict(phases: list[Phase], bound: float) -> list[str]:
     return wrong
 
 
+def fell_behind(phases: list[Phase], rate: float) -> list[str]:
+    """Return the phases in which fewer requests were sent than five in six of those that were due."""
+    lines = []
+    for phase in phases:
+        reached = len(phase.answers) / max(phase.answers[-1].due - phase.answers[0].due, 1 / rate)
+        if reached < rate * 5 / 6:
+            lines.append(f"{phase.operation}, {phase.form or 'no step'}: {reached:.0f} requests a second of {rate:g}")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/under-load.sh", description=__doc__)
     parser.add_argument("posts", type=int, nargs="?", default=1_000_000, help="rows of the table (1000000)")
     parser.add_argument("--rate", type=float, default=60, help="requests a second (60)")
-    parser.add_argument("--hold", type=float, default=4, help="seconds that the job's transaction stays open (4)")
+    parser.add_argument("--strict", action="store_true", help="end with 1 if a target is missed")
+    parser.add_argument("--hold", type=int, default=4, help="seconds that the job's transaction stays open (4)")
     parser.add_argument(
         "--short", action="store_true", help="of the naive forms only the first, which is enough for CI"
     )
@@ -305,9 +329,12 @@ def main() -> None:
     if options.plot:
         plot.draw(raw, bound, options.plot)
         print(f"\nlatency over time: {options.plot}")
-    if wrong := verdict(phases, bound):
-        raise SystemExit("\n".join(f"error: {line}" for line in wrong))
-    print(f"\nSafe forms: 0 failed requests, none slower than lock_timeout + {SLACK} s = {bound} s.")
+    missed = verdict(phases, bound) + fell_behind(phases, options.rate)
+    print("\n".join(["", *(f"Missed: {line}" for line in missed)]))
+    if not missed:
+        print(f"All targets are met. Safe forms: 0 failed, none slower than lock_timeout + {SLACK} s = {bound} s.")
+    if missed and options.strict:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

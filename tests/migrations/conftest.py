@@ -38,7 +38,7 @@ def _forget_failures(request: pytest.FixtureRequest) -> Iterator[None]:
     shared = [request.getfixturevalue(name) for name in ("at_head", "shelved") if name in request.fixturenames]
     yield
     for name in shared:
-        query(name, "DELETE FROM migration_log WHERE outcome = 'failed'")
+        query(name, "DELETE FROM tangga.migration_log WHERE outcome = 'failed'")
 
 
 @pytest.fixture

@@ -62,11 +62,12 @@ def add_user(database: str, email: str) -> int:
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what Alembic needs to a folder in which a test may plant steps."""
+    """Copy what Alembic needs to a folder in which a test may plant steps; without HEAD, which names the product's."""
     for name in ("alembic.ini", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder)
     for name in ("migrations", "services"):
-        shutil.copytree(PROJECT / name, folder / name)
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("HEAD"))
+    edit(folder / "pyproject.toml", "head_file = true\n", "")
     return folder
 
 

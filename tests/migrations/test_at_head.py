@@ -40,4 +40,4 @@ def test_five_hundred_steps_are_run_and_noted(database: str, project: Path) -> N
     migrate(database, "upgrade", HEAD)
     migrate(database, "upgrade", "head", project=project)
     assert query(database, "TABLE alembic_version") == [("many499",)]
-    assert query(database, "SELECT count(*) FROM migration_log WHERE revision LIKE 'many%'") == [(500,)]
+    assert query(database, "SELECT count(*) FROM tangga.migration_log WHERE revision LIKE 'many%'") == [(500,)]

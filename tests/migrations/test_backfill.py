@@ -61,7 +61,7 @@ def test_it_changes_what_one_update_would(copy: str, library: Path, key: str) ->
     )
     migrate(copy, "upgrade", STEP, project=library)
     assert _rows(copy, '"Counted"') == _rows(copy, "expected")
-    assert query(copy, "SELECT * FROM migration_backfill") == []
+    assert query(copy, "SELECT * FROM tangga.migration_backfill") == []
 
 
 def test_an_empty_table_is_done(copy: str, library: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_is_done_is_not_done_again_when_the_step_fails_later(copy: str, lib
     _plant(library, *backfills, "raise RuntimeError('no such luck')")
     with pytest.raises(SystemExit):
         migrate(copy, "upgrade", STEP, project=library)
-    assert query(copy, "SELECT name, rows_changed, finished FROM migration_backfill ORDER BY name") == [
+    assert query(copy, "SELECT name, rows_changed, finished FROM tangga.migration_backfill ORDER BY name") == [
         ("counted", 100, True),
         ("names", 100, True),
     ]
@@ -88,7 +88,7 @@ def test_what_is_done_is_not_done_again_when_the_step_fails_later(copy: str, lib
     migrate(copy, "upgrade", STEP, project=library)
     assert {(row[1], str(row[2])[-2:]) for row in _rows(copy)} >= {(1, "11")}
     assert {row[1] for row in _rows(copy)} == {1}
-    assert query(copy, "SELECT * FROM migration_backfill") == []
+    assert query(copy, "SELECT * FROM tangga.migration_backfill") == []
 
 
 def test_it_works_on_the_way_down_and_once_for_each_way(copy: str, library: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_could_miss_rows_is_refused(copy: str, library: Path, calls: list[s
     _plant(library, *calls)
     with pytest.raises(SystemExit):
         migrate(copy, "upgrade", STEP, project=library)
-    assert error in query(copy, "SELECT error FROM migration_log WHERE outcome = 'failed'")[0][0]
+    assert error in query(copy, "SELECT error FROM tangga.migration_log WHERE outcome = 'failed'")[0][0]
     assert revision(copy) == HEAD
 
 
@@ -128,9 +128,9 @@ def test_another_update_does_not_go_on_where_the_first_one_stopped(copy: str, li
     _plant(library, 'safe.backfill("counted", "pages = 2")')
     with pytest.raises(SystemExit):
         migrate(copy, "upgrade", STEP, project=library)
-    [(error,)] = query(copy, "SELECT error FROM migration_log WHERE error LIKE %s", "%another UPDATE%")
+    [(error,)] = query(copy, "SELECT error FROM tangga.migration_log WHERE error LIKE %s", "%another UPDATE%")
     assert "which has changed 10 rows: UPDATE counted SET pages = 1" in error
-    query(copy, "DELETE FROM migration_backfill")
+    query(copy, "DELETE FROM tangga.migration_backfill")
     migrate(copy, "upgrade", STEP, project=library)
     assert {row[1] for row in _rows(copy)} == {2}
 
@@ -157,7 +157,7 @@ def test_a_row_that_an_open_transaction_has_written_is_not_passed_by(copy: str, 
         run(writer, "INSERT INTO counted VALUES (5, 0, '')")
         migrator = start_alembic(copy, "upgrade", STEP, project=library)
         if waits:
-            assert eventually(lambda: query(copy, "SELECT 1 FROM migration_backfill") != [])
+            assert eventually(lambda: query(copy, "SELECT 1 FROM tangga.migration_backfill") != [])
             threading.Event().wait(0.5)
             assert migrator.poll() is None
         else:
@@ -178,7 +178,7 @@ def test_a_batch_whose_rows_are_locked_is_tried_again_by_itself(copy: str, libra
     query(copy, TABLE.format(rows=3000))
     _plant(library, 'safe.backfill("counted", "pages = pages + 1")')
     with closing(connect(copy)) as writer:
-        migrator_sees = "SELECT rows_done FROM migration_backfill"
+        migrator_sees = "SELECT rows_done FROM tangga.migration_backfill"
         query(
             copy,
             "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ "

@@ -112,7 +112,7 @@ def test_values_of_rows_are_not_shown(shelved: str, library: Path, constraint: s
         query(database, f"INSERT INTO books (title, pages, author_id) {books}")
         finished = alembic(database, "upgrade", "head", project=library)
         assert_reported(finished, STEP_FAILED, said)
-        [(noted,)] = query(database, "SELECT error FROM migration_log WHERE outcome = 'failed'")
+        [(noted,)] = query(database, "SELECT error FROM tangga.migration_log WHERE outcome = 'failed'")
         for text in (finished.stderr.splitlines()[-2], noted):
             for value in ("hidden", "hash-9", "4711", "@x.org"):
                 assert value not in text

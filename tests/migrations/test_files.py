@@ -32,10 +32,11 @@ def _refused(database: str, library: Path, *command: str, code: int = REVISION_F
 
 @pytest.mark.parametrize(
     "command",
-    ["upgrade head", "downgrade -1", "current", "heads", "history", "lint", "plan", "drift", "log", "graph", "losses",
+    ["upgrade head", "downgrade -1", "current", "heads", "history", "plan", "drift", "log", "graph", "losses",
      "stamp head", "check", "verify", "revision -m x", "reparent", "squash head"],
 )  # fmt: skip
 def test_an_id_that_is_there_twice_is_named_by_every_command(shelved: str, library: Path, command: str) -> None:
+    """By the linter too, beside what it finds in the other files: tests/unit/lint/test_odd_files.py."""
     _write(library, STEP.format(L3, f"'{L2}'"), "copied.py")
     said = _refused(shelved, library, *command.split())
     assert f"a revision id is used twice: {L3} in migrations/versions/" in said

@@ -70,21 +70,21 @@ def test_what_was_applied_says_when_how_long_by_which_version_and_who(database: 
 def test_a_step_that_breaks_the_release_before_is_noted_as_such(database: str, library: Path) -> None:
     migrate(database, "upgrade", "head", project=library)
     # As an older version has left it.
-    query(database, "ALTER TABLE migration_log DROP COLUMN breaking")
+    query(database, "ALTER TABLE tangga.migration_log DROP COLUMN breaking")
     file = plant(library, "planted00001", 'op.execute("ALTER TABLE books RENAME COLUMN title TO name")')
     edit(file, "def upgrade", 'breaks_previous_release = "it reads title"\ndef upgrade')
     plant(library, "planted00002", 'op.execute("SELECT 1 / 0")', after="planted00001")
     assert alembic(database, "upgrade", "head", project=library).returncode == STEP_FAILED
-    noted = query(database, "SELECT revision, outcome, breaking FROM migration_log ORDER BY id DESC LIMIT 3")
+    noted = query(database, "SELECT revision, outcome, breaking FROM tangga.migration_log ORDER BY id DESC LIMIT 3")
     assert noted == [("planted00002", "failed", False), ("planted00001", "done", True), (HEAD, "done", None)]
 
 
 def test_the_log_of_an_older_version_takes_a_first_failure_too(database: str, library: Path) -> None:
     migrate(database, "upgrade", "head", project=library)
-    query(database, "ALTER TABLE migration_log DROP COLUMN breaking")
+    query(database, "ALTER TABLE tangga.migration_log DROP COLUMN breaking")
     plant(library, "planted00001", 'op.execute("SELECT 1 / 0")')
     assert alembic(database, "upgrade", "head", project=library).returncode == STEP_FAILED
-    assert query(database, "SELECT revision, breaking FROM migration_log WHERE outcome = 'failed'") == [
+    assert query(database, "SELECT revision, breaking FROM tangga.migration_log WHERE outcome = 'failed'") == [
         ("planted00001", False)
     ]
 
@@ -113,7 +113,7 @@ def test_a_step_taken_back_is_pending_and_all_tells_both(database: str) -> None:
 
 def test_a_database_from_before_the_log_says_so(shelved: str) -> None:
     with scratch_database(shelved) as database:
-        query(database, "DROP TABLE migration_log")
+        query(database, "DROP TABLE tangga.migration_log")
         shown = _log(database)
         assert len(re.findall(r"(?:applied|current)  no record$", shown, re.M)) == len(REVISIONS)
         assert "no record: applied before migration_log existed" in shown
@@ -179,7 +179,7 @@ def test_steps_that_only_the_database_knows_come_first(shelved: str, library: Pa
         assert re.match(r"0000000000a1  \(not in this image\) +applied  .*  1\.4 ", lines[5])
         assert re.match(rf"{HEAD}  l4 notes +applied  ", lines[6])
         # Without the log, only alembic_version can tell.
-        query(database, "DROP TABLE migration_log")
+        query(database, "DROP TABLE tangga.migration_log")
         lines = _log(database).splitlines()
         assert re.match(r"0000000000a2  \(not in this image\) +current  no record$", lines[4])
         assert re.match(rf"{HEAD} .* unknown$", lines[5])

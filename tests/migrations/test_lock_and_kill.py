@@ -3,7 +3,6 @@
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from psycopg2.extensions import connection as Connection
 
 from tangga.guard.lock import LOCK_KEY
 from tests.databases import (
+    PATIENCE,
     connect,
     eventually,
     finish,
@@ -28,6 +28,7 @@ from tests.support.library import HEAD as LIBRARY_HEAD
 from tests.support.library import alembic, copy_library
 from tests.support.library import migrate as migrate_library
 from tests.support.library import plant as plant_in_library
+from tests.support.pages import differs
 from tests.support.schema import catalogue, revision
 from tests.support.steps import edit
 
@@ -93,13 +94,13 @@ def test_who_waits_goes_on_when_the_lock_is_free(database: str) -> None:
         # Shorter than the wait: time-outs of a step must not end the wait for the lock.
         times = {"MIGRATE_STATEMENT_TIMEOUT": "2", "MIGRATE_LOCK_TIMEOUT": "2"}
         migrator = start_alembic(database, "upgrade", "head", environment=times)
-        # The question whether there is anything to do comes first, on a connection of its own.
+        # The question whether there is anything to do comes first, on a connection of its own. Here, it asks for the
+        # lock again when the time-outs are over.
         asked = (
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = %s AND query LIKE '%%pg_try_advisory%%' AND pid <> pg_backend_pid()"
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query LIKE '%%pg_try_advisory%%' "
+            "AND pid <> pg_backend_pid() AND query_start > backend_start + interval '2.5 s'"
         )
         assert eventually(lambda: query(database, asked, database, role="superuser") == [(1,)])
-        time.sleep(3)
         assert migrator.poll() is None
     finished = finish(migrator)
     assert finished.returncode == 0, finished.stderr
@@ -117,19 +118,19 @@ def test_time_outs_are_set_in_the_session_that_migrates(shelved: str, library: P
 
 
 # A step that takes long, in each way: reading on, waiting for an older transaction, changing rows.
-_LONG_STATEMENT = "op.drop_table('loans'); op.execute('SELECT pg_sleep(60)')"
+_LONG_STATEMENT = "op.drop_table('loans'); op.execute('SELECT pg_sleep(1200)')"
 _INDEX = "from tangga import safe; safe.create_index('ix_books_title', 'books', ['title'])"
 _GUARD = '"client_connection_check_interval": "1s"'
 
 
-def _kill(migrator: subprocess.Popen[str], database: str, seconds: float = 30) -> bool:
-    """Kill a migrator; tell whether its sessions give up all locks within so many seconds."""
+def _kill(migrator: subprocess.Popen[str], database: str, *, guarded: bool = True) -> bool:
+    """Kill a migrator; tell if its sessions give up all locks (unguarded: after three times the check's second)."""
     pids = [row[0] for row in query(database, _SESSIONS, database, role="superuser")]
     assert pids
     migrator.kill()
     migrator.wait()
     held = "SELECT 1 FROM pg_locks WHERE pid = ANY (%s)"
-    return eventually(lambda: query(database, held, pids, role="superuser") == [], seconds)
+    return eventually(lambda: query(database, held, pids, role="superuser") == [], PATIENCE if guarded else 3)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "without the setting"])
@@ -143,10 +144,10 @@ def test_a_killed_migrator_leaves_a_whole_step_and_no_lock(shelved: str, library
         migrator = start_alembic(database, "upgrade", "head", project=library)
         assert eventually(_running(database, "pg_sleep"))
         # Without it, the server goes on with the statement, and nobody can use the table.
-        assert _kill(migrator, database, 30 if guarded else 3) is guarded
+        assert _kill(migrator, database, guarded=guarded) is guarded
         if guarded:
             assert (revision(database), catalogue(database)) == (LIBRARY_HEAD, before)
-            edit(step, "pg_sleep(60)", "1")
+            edit(step, "pg_sleep(1200)", "1")
             migrate_library(database, "upgrade", "head", project=library)
             assert revision(database) == "0000000000a1"
 
@@ -168,7 +169,7 @@ def test_a_migrator_killed_while_it_builds_an_index_leaves_no_lock_and_the_next_
             migrator = start_alembic(database, "upgrade", "head", project=library)
             assert eventually(lambda: query(database, valid) == [(False,)])
             assert eventually(_running(database, "CREATE INDEX CONCURRENTLY"))
-            assert _kill(migrator, database, 30 if guarded else 3) is guarded
+            assert _kill(migrator, database, guarded=guarded) is guarded
             run(older, "COMMIT")
         if guarded:
             assert (revision(database), query(database, valid)) == (LIBRARY_HEAD, [(False,)])
@@ -182,7 +183,7 @@ def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(she
     # A fast machine has done the last half within the two seconds between two reports.
     library = copy_library(library, with_tangga=True)
     edit(library / "tangga" / "safe/batches.py", "_REPORT_SECONDS = 2", "_REPORT_SECONDS = 0.1")
-    done = "SELECT coalesce(max(rows_done), 0) FROM migration_backfill"
+    done = "SELECT coalesce(max(rows_done), 0) FROM tangga.migration_backfill"
     with scratch_database(shelved) as database:
         query(
             database,
@@ -200,10 +201,12 @@ def test_a_backfill_that_is_killed_twice_changes_each_of_a_million_rows_once(she
         _, printed = migrator.communicate()
         assert migrator.returncode == 0, printed
         assert re.search(r"counted: goes on after \d\d\d,\d{3} of 1,000,000 rows", printed), printed
-        assert re.search(r"counted: [\d,]+ of 1,000,000 rows, [\d,]+ a second, \d+ s left", printed), printed
+        report = re.search(r"^.*counted: [\d,]+ of 1,000,000 rows, [\d,]+ a second, \d+ s left", printed, re.M)
+        assert report, printed
+        assert not differs("docs/safe-operations.md", "migrate: posts: ", report[0].replace("counted", "posts"))
         assert "counted: 1,000,000 rows, 1,000,000 of them changed, in" in printed
         assert query(database, "SELECT pages, count(*) FROM counted GROUP BY pages") == [(1, 1_000_000)]
-        assert query(database, "SELECT * FROM migration_backfill") == []
+        assert query(database, "SELECT * FROM tangga.migration_backfill") == []
 
 
 def test_eight_migrators_at_once_while_one_builds_an_index_concurrently(shelved: str, library: Path) -> None:

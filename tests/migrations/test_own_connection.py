@@ -44,7 +44,7 @@ def test_it_waits_for_the_lock_and_has_bounds_and_a_log(database: str, library: 
     done = alembic(database, "upgrade", "head", project=library)
     assert done.returncode == 0, done.stderr
     assert query(database, "SELECT held FROM shown") == [("1s",)]
-    assert query(database, "SELECT count(*) FROM migration_log WHERE outcome = 'done'") == [(5,)]
+    assert query(database, "SELECT count(*) FROM tangga.migration_log WHERE outcome = 'done'") == [(5,)]
 
 
 def test_without_the_lock_it_would_not_wait(database: str, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

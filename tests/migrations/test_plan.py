@@ -54,6 +54,15 @@ def test_it_works_where_sql_dies(live: str, library: Path) -> None:
     ]
 
 
+def test_a_step_without_a_downgrade_is_planned_and_said_to_have_none(live: str, library: Path) -> None:
+    file = plant(library, "0000000000a1", "op.execute('ALTER TABLE books ADD COLUMN city text')")
+    file.write_text(file.read_text().partition("def downgrade")[0])
+    made = plan_of(live, library)
+    assert code_of(made) == 0
+    assert [statement.sql for statement in made.steps[0].statements] == ["ALTER TABLE books ADD COLUMN city text"]
+    assert [finding["rule"] for finding in made.steps[0].findings] == ["no-downgrade"]
+
+
 # In this order: of a table that is empty, nothing can be changed any more, and then it goes itself.
 LOSSES = [
     ("op.execute('DO $$ BEGIN DELETE FROM loans; END $$')", ["rows of loans (DO)"]),
@@ -82,7 +91,7 @@ def test_the_live_database_is_only_read(populated: str, library: Path) -> None:
     with closing(connect(populated)) as other:
         run(other, "BEGIN")
         # It lets nothing through but ACCESS SHARE: whatever asked for more would be kept waiting.
-        run(other, "LOCK TABLE books, authors, loans, alembic_version, migration_log IN EXCLUSIVE MODE")
+        run(other, "LOCK TABLE books, authors, loans, alembic_version, tangga.migration_log IN EXCLUSIVE MODE")
         made = plan_of(populated, library)
         assert [assertion.outcome for assertion in made.steps[0].assertions] == ["holds"]
         run(other, "ROLLBACK")
@@ -152,7 +161,7 @@ def test_the_document(live: str, library: Path) -> None:
     [step] = document["steps"]
     assert list(step) == [
         "revision", "message", "file", "reversible", "irreversible", "destructive", "losses", "statements",
-        "findings", "assertions", "error",
+        "findings", "assertions", "error", "besides",
     ]  # fmt: skip
     [statement] = step["statements"]
     assert list(statement) == ["sql", "transaction", "touches"]

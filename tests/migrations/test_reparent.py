@@ -66,10 +66,12 @@ def test_the_branch_that_has_not_run_is_put_on_the_other_head(there: str, pulled
     # The harm: nobody can go up.
     assert "several heads" in alembic(there, "upgrade", "head", project=pulled).stderr
     before = _content(pulled)
+    (pulled / "migrations/HEAD").write_text(f"{MINE_TOO}\n{THEIRS}\n")
     finished = alembic(there, "reparent", project=pulled)
     assert finished.returncode == 0, finished.stderr
     assert f"{MINE} (planted {MINE}) stood on {HEAD}, and stands on {THEIRS} now" in finished.stdout
     assert f"one head: {MINE_TOO}" in finished.stdout
+    assert (pulled / "migrations/HEAD").read_text() == f"{MINE_TOO}\n"
     name = _file(pulled, MINE).name
     after = _content(pulled)
     changed = before[name].replace(b"down_revision = '" + HEAD.encode(), b"down_revision = '" + THEIRS.encode())

@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from tangga.catalogue import dump
 from tangga.drift.comparison import compare
 from tangga.exits import AHEAD, ALEMBIC_REFUSES, BEHIND
 from tangga.verify.walk import verify
@@ -40,9 +41,11 @@ def test_databases_at_the_baseline_past_it_and_empty_end_in_the_same_schema(libr
         query(at_l3, "INSERT INTO authors (name, secret) VALUES ('ani', '')")
         query(at_l3, "INSERT INTO books (title, pages, author_id) SELECT 'x', n, 1 FROM generate_series(1, 5) n")
         kept = rows(at_l3, "books")
+        (library / "migrations/HEAD").write_text("stale\n")
         said = _squash(library, at_l3, L3)
         assert f"folded: 3 steps into migrations/versions/{L3}_baseline.py" in said
         assert _files(library) == [f"{L3}_baseline.py", f"{L4}_notes.py"]
+        assert (library / "migrations/HEAD").read_text() == f"{HEAD}\n"
         for database in (at_l3, past, empty):
             upgraded = alembic(database, "upgrade", "head", project=library)
             assert upgraded.returncode == 0, upgraded.stderr
@@ -52,8 +55,10 @@ def test_databases_at_the_baseline_past_it_and_empty_end_in_the_same_schema(libr
             assert _drift(library, database) == []
         assert rows(at_l3, "books", "note") == kept
         # What ran where: the baseline on the empty database only.
-        assert query(empty, "SELECT revision FROM migration_log ORDER BY id") == [(name,) for name in REVISIONS[2:]]
-        assert query(past, "SELECT revision FROM migration_log ORDER BY id") == [(name,) for name in REVISIONS]
+        assert query(empty, "SELECT revision FROM tangga.migration_log ORDER BY id") == [
+            (name,) for name in REVISIONS[2:]
+        ]
+        assert query(past, "SELECT revision FROM tangga.migration_log ORDER BY id") == [(name,) for name in REVISIONS]
 
 
 # Of the product, whose rules for form and lint the baseline has to meet.
@@ -198,3 +203,29 @@ def test_a_baseline_that_is_not_equal_is_not_written(library: Path, database: st
     assert refused.returncode == ALEMBIC_REFUSES
     assert "the baseline is not equal to the steps at head: table found0: extra" in refused.stderr
     assert _files(library) == before
+
+
+def test_what_is_printed_in_another_form_once_it_was_loaded_is_no_difference(library: Path, database: str) -> None:
+    listed = "ALTER TABLE books ADD CONSTRAINT ck_title CHECK (title::varchar IN ('a', 'b'))"
+    gone = 'op.execute("ALTER TABLE books DROP CONSTRAINT ck_title")'
+    plant(library, "listed000001", f'op.execute("{listed}")', downgrade=gone)
+    migrate(database, "upgrade", "head", project=library)
+
+    def as_printed(expected: dict[str, str], found: dict[str, str], *_: object) -> list[str]:
+        return dump.differences(expected, found)
+
+    with mock.patch("tangga.squash.proof.differences", as_printed):
+        refused = alembic(database, "squash", "listed000001", project=library)
+    assert "not equal to the steps at the baseline: check constraint books.ck_title" in refused.stderr
+    _squash(library, database, "listed000001")
+
+    def drift() -> list[str]:
+        return [line for line in _drift(library, database) if not line.startswith("models: ")]
+
+    # The database has it as the steps made it.
+    with mock.patch("tangga.drift.comparison.differences", as_printed):
+        assert [line.partition(": CHECK")[0] for line in drift()] == ["check constraint books.ck_title"]
+    assert drift() == []
+    other = listed.replace("'b'", "'c'")
+    query(database, f"ALTER TABLE books DROP CONSTRAINT ck_title; {other}")
+    assert [line.partition(": CHECK")[0] for line in drift()] == ["check constraint books.ck_title"]

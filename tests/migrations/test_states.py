@@ -107,7 +107,7 @@ def test_without_the_check_the_first_step_fails_on_tables_that_are_there(shelved
 def test_the_migrators_own_tables_are_no_reason_to_refuse(database: str) -> None:
     migrate(database, "upgrade", HEAD)
     migrate(database, "downgrade", "base")
-    assert query(database, "SELECT count(*) > 0 FROM migration_log") == [(True,)]
+    assert query(database, "SELECT count(*) > 0 FROM tangga.migration_log") == [(True,)]
     migrate(database, "upgrade", HEAD)
 
 

@@ -121,7 +121,7 @@ def test_without_room_for_the_save_the_step_does_not_happen(filled: str, folder:
         "UPDATE books SET note = (SELECT string_agg(md5(n::text || books.id), '') FROM generate_series(1, 100) n)",
     )
     before = contents(filled), catalogue(filled)
-    place = {"missing": folder / "missing", "read-only": Path("/proc"), "full": folder}[trouble]
+    place = {"missing": folder / "missing/altogether", "read-only": Path("/proc"), "full": folder}[trouble]
     # bash: no file may be larger than 16 KiB, which is how a full disk looks from inside.
     finished = subprocess.run(
         ["bash", "-c", f"{'ulimit -f 16;' if trouble == 'full' else ''} exec {PROGRAM} downgrade {L3}"],
@@ -136,6 +136,17 @@ def test_without_room_for_the_save_the_step_does_not_happen(filled: str, folder:
     assert (contents(filled), catalogue(filled)) == before
     assert revision(filled) == HEAD
     assert [*folder.iterdir()] == []
+
+
+def test_the_folder_of_the_first_save_is_made_for_its_owner_alone(
+    filled: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATE_SAVE_DIR", str(folder / "saved"))
+    before = contents(filled)
+    there_and_back(filled)
+    assert (folder / "saved").stat().st_mode & 0o777 == 0o700
+    assert command(filled, "restore-data") == 0
+    assert contents(filled) == before
 
 
 def test_a_save_that_was_cut_off_never_looks_whole(

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from tests.databases import PATIENCE
+
 
 class Browser:
     """One page. `said` holds what its console said, `requested` every URL that it asked for."""
@@ -44,7 +46,7 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         os.close(self._write)
         self._process.terminate()
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
         os.close(self._read)
 
     def _receive(self) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class Browser:
         """Return the value of an expression in the page."""
         return self._call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 30) -> Any:
+    def wait_for(self, script: str, seconds: float = PATIENCE) -> Any:
         """Evaluate until the value is true, and return it."""
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(script)):

@@ -1,19 +1,22 @@
 """Stacks for the outermost tier: a copy of the tree, a project name and a port of its own, driven by make and docker."""
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx2
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from tests.databases import PATIENCE, eventually
 from tests.migrations.staircase import HEAD
 from tests.stack.browser import Browser
 
@@ -37,8 +40,12 @@ def free_port() -> int:
     raise RuntimeError("no port is free")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: measures time, or disturbs the engine; no other module runs beside it")
+@pytest.fixture(scope="session", autouse=True)
+def engine() -> Iterator[TextIO]:
+    """The engine, shared with the other workers: a lock that each holds until its last test is done."""
+    with (Path(tempfile.gettempdir()) / "tangga-stack-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield lock
 
 
 _STEP = '''"""{title}"""
@@ -62,18 +69,37 @@ def downgrade() -> None:
     {down}
 '''
 
-# A module that takes minutes and begins last has one worker wait for the other.
-_LONGEST = {"test_docs", "test_backup", "test_failures", "test_walkthrough"}
+# A module that takes minutes and begins last has one worker wait for the others.
+_LONGEST = (
+    "test_deploy",
+    "test_docs",
+    "test_backup",
+    "test_db_upgrade",
+    "test_failures",
+    "test_under_load",
+    "test_bench",
+)
+# Modules that share the stack in production, and so a worker.
+_IN_PRODUCTION = {"test_deploy", "test_proxy", "test_proxy_requests"}
 
 
-# First: xdist reads the groups in a hook of the same name.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)
-    for item in items:
-        # One worker has all tests of a module; and all that share the stack in production.
-        shared = "production" if "production" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(shared))
+    order = {name: n for n, name in enumerate(_LONGEST)} | {"test_swarm": 1000}  # it waits for the others' end
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    shared = {item.path.stem for item in items if "production" in getattr(item, "fixturenames", ())}
+    assert shared <= _IN_PRODUCTION, "each worker would have a stack in production"
+
+
+class _ByStack(LoadScopeScheduling):  # type: ignore[misc]
+    """One worker has all tests of a module, and of those modules that share a stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = Path(nodeid.partition("::")[0]).stem
+        return "production" if module in _IN_PRODUCTION else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByStack:
+    return _ByStack(config, log)
 
 
 class Stack:
@@ -115,7 +141,7 @@ class Stack:
             start_new_session=True,
         ) as process:
             try:
-                printed, _ = process.communicate(timeout=1200)
+                printed, _ = process.communicate(timeout=3600)
             except BaseException:  # a time-out, Ctrl-C
                 # What it has started, too: nothing of it may go on into the next test.
                 os.killpg(process.pid, signal.SIGKILL)
@@ -134,9 +160,15 @@ class Stack:
     def compose(self, *arguments: str, **env: str) -> str:
         return self.ok("docker", "compose", *arguments, **env)
 
+    def in_database(self, *command: str) -> str:
+        """Run a program in the database's container, as `docker compose exec -T db` does in twice the time."""
+        # Debian's psql and pg_dump are programs that look for the newest version, in twice the time again.
+        path = 'PATH=/usr/lib/postgresql/$PG_MAJOR/bin:$PATH exec "$@"'
+        return self.ok("docker", "exec", f"{self.name}-db-1", "sh", "-c", path, "sh", *command)
+
     def sql(self, query: str, user: str = OWNER) -> str:
-        return self.compose(
-            "exec", "-T", "db", "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query
+        return self.in_database(
+            "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "tangga", "-c", query
         ).strip()
 
     @contextmanager
@@ -165,14 +197,17 @@ class Stack:
                 process.stdin.close()
 
     def container(self, service: str) -> str:
-        return self.compose("ps", "--all", "--quiet", service).strip()
+        """Return the ids of a service's containers, a line each, as `docker compose ps --all --quiet` does."""
+        labels = (f"project={self.name}", f"service={service}", "oneoff=False")
+        filters = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+        return self.ok("docker", "ps", "--all", "--quiet", "--no-trunc", *filters).strip()
 
     def inspect(self, service: str, template: str) -> str:
         return self.ok("docker", "inspect", "--format", template, self.container(service)).strip()
 
     def schema(self, user: str = OWNER) -> str:
         """The whole schema as text, without the random \\restrict key that newer pg_dump versions print."""
-        dump = self.compose("exec", "-T", "db", "pg_dump", "--schema-only", "-U", user, "tangga")
+        dump = self.in_database("pg_dump", "--schema-only", "-U", user, "tangga")
         return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
     def plant(
@@ -216,35 +251,22 @@ class Stack:
             (self.folder / ".env").write_text(before)
 
     def get(self, path: str) -> httpx2.Response:
-        return httpx2.get(f"{self.url}{path}", timeout=10, verify=self.verify)
+        return httpx2.get(f"{self.url}{path}", timeout=PATIENCE, verify=self.verify)
 
     def log_in(self, email: str = "user@example.com") -> dict[str, str]:
         """Register (if need be) and log in; return the header that routes ask for."""
-        options: dict[str, Any] = {"timeout": 10, "verify": self.verify}
+        options: dict[str, Any] = {"timeout": PATIENCE, "verify": self.verify}
         httpx2.post(f"{self.url}/users", json={"email": email, "password": "rahasia-123"}, **options)
         answer = httpx2.post(f"{self.url}/login", data={"username": email, "password": "rahasia-123"}, **options)
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def remove(self) -> None:
-        self.run(
-            "docker",
-            "compose",
-            "--profile",
-            "*",
-            "down",
-            "--volumes",
-            "--rmi",
-            "local",
-            "--remove-orphans",
-            "--timeout",
-            "5",
-        )
-        # And those that an upgrade of PostgreSQL has kept.
-        kept = self.run(
-            "docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}"
-        )
-        if kept.stdout:
-            self.run("docker", "volume", "rm", *kept.stdout.split())
+        """Remove what there is of this stack, images too; nobody waits for a server to stop."""
+        mine = ("--filter", f"label=com.docker.compose.project={self.name}")
+        for kind in ("container", "network", "volume", "image"):
+            every = ["--all"] if kind == "container" else []
+            if found := set(self.ok("docker", kind, "ls", "--quiet", *every, *mine).split()):
+                self.ok("docker", kind, "rm", "--force", *found)
 
 
 def copy_tree(folder: Path) -> None:
@@ -295,7 +317,18 @@ def production(make_stack: Callable[[str], Stack]) -> Stack:
     stack = make_stack("production")
     stack.in_production()
     stack.make("up")
+    _started.append(stack)
     return stack
+
+
+_started: list[Stack] = []  # in production, until its last test
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Remove the stack in production after the last of its modules: to look after its replicas costs the others."""
+    if _started and (nextitem is None or nextitem.path.stem not in _IN_PRODUCTION):
+        _started.pop().remove()
 
 
 @pytest.fixture
@@ -305,13 +338,9 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         yield browser
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Wait until the condition holds; return how long it took. A failure names what did not happen."""
-    start = time.monotonic()
-    while not condition():
-        assert time.monotonic() - start < seconds, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
-    return time.monotonic() - start
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Wait until the condition holds. A failure names what did not happen."""
+    assert eventually(condition, seconds), f"{what}: not within {seconds:.0f} s"
 
 
 def killing_docker(folder: Path, when: str, first: str = "") -> str:

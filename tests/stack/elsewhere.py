@@ -39,7 +39,7 @@ class Elsewhere:
             "--env", "POSTGRES_PASSWORD=elsewhere", "--env", "POSTGRES_DB=tangga", "--env", f"SERVER_NAME={NAME}",
             "--user", "postgres", image,
         )  # fmt: skip
-        wait_for(self._answers, 60, "PostgreSQL elsewhere")
+        wait_for(self._answers, "PostgreSQL elsewhere")
         self.ca = folder / "ca.pem"
         self.ca.write_text(self._docker("exec", self.container, "sh", "-c", 'cat "$PGDATA/ca.pem"'))
 

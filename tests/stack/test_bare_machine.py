@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import Stack
 
 
@@ -147,7 +148,7 @@ def test_a_terminal_is_asked_first_and_a_pipe_is_not(make_stack: Callable[[str],
     for answer, expected in (("n", "LEFT"), ("y", "INSTALLED"), ("", "INSTALLED")):
         on_a_terminal = subprocess.run(
             ["script", "--quiet", "--command", "bash ask.sh", "/dev/null"],
-            cwd=stack.folder, input=f"{answer}\n", capture_output=True, text=True, timeout=20, check=True,
+            cwd=stack.folder, input=f"{answer}\n", capture_output=True, text=True, timeout=2 * PATIENCE, check=True,
         )  # fmt: skip
         assert expected in on_a_terminal.stdout
     assert "INSTALLED" in stack.ok("bash", "ask.sh"), "without a terminal it goes on"

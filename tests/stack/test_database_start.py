@@ -71,7 +71,7 @@ def test_a_first_start_that_was_cut_off_is_begun_again(
     container = stack.container("db")
     there = ("docker", "exec", container, "bash", "-c", f"[[ -e $PGDATA/{moment} ]]")
     stack.ok("docker", "start", container)
-    wait_for(lambda: stack.run(*there).returncode == 0, 20, moment)
+    wait_for(lambda: stack.run(*there).returncode == 0, moment)
     stack.ok("docker", *end, container)
     assert stack.inspect("db", "{{.State.ExitCode}}") == code
     start(stack)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import OWNER, Stack, killing_docker, wait_for
 from tests.stack.test_backup import FILL, rows
 from tests.stack.test_failures import Traffic
@@ -36,7 +37,7 @@ def setting(stack: Stack, name: str) -> str:
 
 
 def post(stack: Stack, headers: dict[str, str]) -> int:
-    return httpx2.post(f"{stack.url}/posts", headers=headers, json=BODY, timeout=20).status_code
+    return httpx2.post(f"{stack.url}/posts", headers=headers, json=BODY, timeout=PATIENCE).status_code
 
 
 def reads(stack: Stack) -> bool:
@@ -54,7 +55,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=20) as client:
+        with httpx2.Client(base_url=self._url, headers=self._headers, timeout=PATIENCE) as client:
             while not self._stop.wait(0.05):
                 name = f"during {len(self.answers)}"
                 self.answers[name] = client.post("/posts", json=BODY | {"nama": name}).status_code
@@ -134,7 +135,7 @@ def test_a_kill_in_the_middle_leaves_the_old_volume_serving(
     assert rows(old) == before
     assert reads(old)
     # Writers were kept out by a session that has ended with the script.
-    wait_for(lambda: post(old, headers) == 201, 30, "a write")
+    wait_for(lambda: post(old, headers) == 201, "a write")
     # Whoever comes next notes its end.
     assert "Note: db-upgrade, started by " in old.run("make", "db-upgrade", "confirm=1").stdout
     ended = json.loads((old.folder / ".deploy/log.jsonl").read_text().splitlines()[-2])

@@ -1,13 +1,15 @@
-"""Every command that a page shows is run, in the page's order, on a stack that was just started."""
+"""Every command that a page shows is run, in the page's order, on a stack that was just started, and prints what it shows."""
 
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.migrations.staircase import HEAD
 from tests.stack.conftest import REPOSITORY, Stack
+from tests.support.pages import difference, differs, outputs
 
 PAGES = [
     "README.md",
@@ -23,13 +25,6 @@ PAGES = [
 ELSEWHERE = {"make test", "make lint"}
 
 
-def commands(page: str) -> list[str]:
-    """Return the `$ ` lines of the page's console blocks; a line that ends in a backslash goes on."""
-    blocks = re.findall(r"^```console\n(.*?)^```", (REPOSITORY / page).read_text(), re.M | re.S)
-    text = "".join(blocks).replace("\\\n", "")
-    return [command for command in re.findall(r"^\$ (.+)$", text, re.M) if command not in ELSEWHERE]
-
-
 def bring_up(stack: Stack) -> None:
     """Nothing to do if the page before has left it as a reader would: serving."""
     if stack.run("curl", "-fs", f"{stack.url}/readyz").returncode != 0:
@@ -38,22 +33,27 @@ def bring_up(stack: Stack) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_works(stack: Stack, page: str) -> None:
-    shown = commands(page)
+    shown = [(command, output) for command, output in outputs(REPOSITORY / page) if command not in ELSEWHERE]
     assert shown, f"{page} shows no command"
     before = stack.steps()
     bring_up(stack)
-    for command in shown:
+    different = []
+    for command, output in shown:
+        began = time.monotonic()
         result = stack.run("bash", "-euo", "pipefail", "-c", command)
+        print(f"{time.monotonic() - began:6.1f} s  {command}")
         assert result.returncode == 0, f"{page}: {command}\n{result.stdout}"
+        printed = result.stdout.replace(stack.name, "tangga").replace(str(stack.port), "8000")
+        if found := difference(output, printed):
+            different.append(f"{page}: {command}\n{found}")
+    assert not different, "\n".join(different)
     bring_up(stack)
     assert stack.revision() == HEAD, f"{page} does not end where it began"
     assert stack.steps() == before, f"{page} leaves files behind"
 
 
 def test_the_readme_shows_the_help_as_it_is(stack: Stack) -> None:
-    shown = {" ".join(line.split()) for line in (REPOSITORY / "README.md").read_text().splitlines()}
-    printed = [" ".join(line.split()) for line in stack.make("help").splitlines() if line.strip()]
-    assert [line for line in printed if line not in shown] == []
+    assert not differs("README.md", "The stack", stack.make("help"))
 
 
 def test_links_between_pages_lead_somewhere() -> None:

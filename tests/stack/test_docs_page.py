@@ -63,6 +63,6 @@ def test_the_browser_would_say_what_a_policy_forbids(browser: Browser) -> None:
     # What it says arrives between its answers.
     wait_for(
         lambda: browser.evaluate("document.title") != "ran" and "Content Security Policy" in str(browser.said),
-        10, "the browser to say it",
+        "the browser to say it",
     )  # fmt: skip
     assert browser.evaluate("document.title") != "ran"

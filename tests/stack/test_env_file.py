@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import PREFIX, REPOSITORY
 
 # A form in which people write a variable, V standing for its name; each is tried with a name that the manual has.
@@ -47,7 +48,7 @@ def _run(folder: Path, command: str, *arguments: str, **env: str) -> subprocess.
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_"))}
     return subprocess.run(
         ["bash", "-Eeuo", "pipefail", "-c", f". scripts/lib/common.sh; {command}", "bash", *arguments],
-        cwd=folder, env=clean | env, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, env=clean | env, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def _compose_says(folder: Path, names: list[str], **env: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("COMPOSE_", "DB_", "API_"))}
     said = subprocess.run(
         ["docker", "compose", "-f", "asks.json", "config", "--format", "json"],
-        cwd=folder, env=clean | env, capture_output=True, text=True, timeout=60, check=True,
+        cwd=folder, env=clean | env, capture_output=True, text=True, timeout=2 * PATIENCE, check=True,
     )  # fmt: skip
     labels: dict[str, str] = json.loads(said.stdout)["services"]["x"]["labels"]
     return {name: value.replace("$$", "$") for name, value in labels.items()}
@@ -237,8 +238,9 @@ case "$*" in
 {broken}
   *' config '*) PATH=${{PATH#*:}} exec docker "$@" ;;
   'compose ps'*) echo proxy ;;
-  'compose exec'*) echo 'Uptime: 1' ;;
+  'exec --interactive proxy socat'*) echo 'Uptime: 1' ;;
   'network ls'*) [[ "$*" != *project=shop' '* ]] || echo shop_rotation ;;
+  'ps '*service=proxy*network=shop_rotation*) echo proxy ;;
   'ps '*network=shop_rotation*) printf 'one\ntwo\n' ;;
   'ps '*network=*) ;;
   'ps '*) printf 'one\ntwo\n' ;;
@@ -251,7 +253,7 @@ esac
     [
         ("shop", "'network ls'*) ;;", "the network of the proxy is not there"),
         ("shop", "'network ls'*) exit 1 ;;", ""),
-        ("shop", "'compose exec'*) exit 1 ;;", "the proxy does not say which replicas serve"),
+        ("shop", "'exec --interactive proxy socat'*) exit 1 ;;", "the proxy does not say which replicas serve"),
         ("shop", "'ps '*network=*) exit 1 ;;", ""),
         ("shop ", "'image inspect'*) exit 1 ;;", "there is no image shop-api:v1 here"),
         ("shop\r", "'image inspect'*) exit 1 ;;", "there is no image shop-api:v1 here"),

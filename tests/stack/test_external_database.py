@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE
 from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.elsewhere import NAME, OTHER_NAME, Elsewhere
@@ -55,9 +56,9 @@ def test_the_stack_stands_on_it(stack: Stack, elsewhere: Elsewhere) -> None:
     assert f"{stack.name}_db-data" not in stack.ok("docker", "volume", "ls", "--quiet").split()
 
     body = {"nama": "Ani", "umur": 1, "alamat": ""}
-    assert httpx2.post(f"{stack.url}/posts", headers=stack.log_in(), json=body, timeout=10).status_code == 201
+    assert httpx2.post(f"{stack.url}/posts", headers=stack.log_in(), json=body, timeout=PATIENCE).status_code == 201
     of_api = {f"tangga_app|{address(stack, 'api')}|t"}
-    wait_for(lambda: sessions(elsewhere) == of_api, 10, "sessions of the API alone")
+    wait_for(lambda: sessions(elsewhere) == of_api, "sessions of the API alone")
     for command in (["migrate"], ["history"], ["check"], ["status"], ["backup"], ["rollback"], ["migrate"]):
         stack.make(*command)
     asked = stack.ok("scripts/psql.sh", "-qAtc", "SELECT nama FROM posts")
@@ -69,7 +70,7 @@ def test_a_pooler_before_it_verifies_it_too(stack: Stack, elsewhere: Elsewhere) 
     stack.make("up", **pooled)
     assert '"nama":"Ani"' in stack.get("/posts").text
     of_pooler = {f"tangga_app|{address(stack, 'pooler', **pooled)}|t"}
-    wait_for(lambda: sessions(elsewhere) == of_pooler, 10, "sessions of the pooler alone")
+    wait_for(lambda: sessions(elsewhere) == of_pooler, "sessions of the pooler alone")
     stack.compose("rm", "--stop", "--force", "pooler", **pooled)
 
 
@@ -94,4 +95,4 @@ def test_another_server_is_refused(stack: Stack, setting: str, value: str, words
     assert "   do: " in migrate.stdout
 
     stack.compose("up", "--detach", "--no-deps", "api", **wrong)
-    wait_for(lambda: words in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, 60, "the reason in /readyz")
+    wait_for(lambda: words in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, "the reason in /readyz")

@@ -4,10 +4,9 @@ import subprocess
 
 import pytest
 
+from tests.databases import PATIENCE
 from tests.load.loadtest import Answer, Sample, growth, verdict
 from tests.stack.conftest import REPOSITORY
-
-pytestmark = pytest.mark.alone
 
 FLAT = (40.0, 41.0, 0.1)
 
@@ -16,7 +15,7 @@ def test_no_acknowledged_write_is_lost_when_the_database_is_killed() -> None:
     result = subprocess.run(
         ["scripts/loadtest.sh", "--minutes", "0.6", "--rate", "30"],
         cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=400, check=False,
+        timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
     assert "database killed" in result.stdout
@@ -38,6 +37,10 @@ def test_no_acknowledged_write_is_lost_when_the_database_is_killed() -> None:
         (Answer("create", 5, 0.1, 504), None, "1 times 504 to create, and no outage"),
         (Answer("create", 5, 0.1, 0), (4, 8), "1 times no answer to create in the outage"),
         (Answer("create", 5, 0.1, 0), None, "1 times no answer to create, and no outage"),
+        (Answer("create", 5, 61, 0), None, "1 times no answer to create, and no outage"),
+        (Answer("log in", 5, 0.1, 0), None, "1 times no answer to log in, and no outage"),
+        (Answer("log in", 5, 61, 503, retry_after=True), None, "1 times 503 to log in, and no outage"),
+        (Answer("log in", 5, 61, 0), None, ""),  # a busy machine
     ],
 )
 def test_the_verdict_on_answers(answer: Answer, outage: tuple[float, float] | None, said: str) -> None:

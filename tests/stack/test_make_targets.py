@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import PATIENCE
 from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
 
@@ -90,7 +91,8 @@ def test_revision_from_the_models(stack: Stack) -> None:
     )
     stack.make("revision", "m=tambah catatan", "auto=1")
     file = new_step(stack, before)
-    assert 'op.add_column("posts", sa.Column("catatan", sa.String(), nullable=True))' in file.read_text()
+    assert 'safe.add_column("posts", sa.Column("catatan", sa.String(), nullable=True))' in file.read_text()
+    assert stack.compose("ps", "--quiet", "--all", "scratch") == ""
     assert stack.compose("run", "--rm", "--no-deps", "-T", "tools", "ruff", "format", "--check", "migrations")
     stack.make("migrate")
     stack.make("check")
@@ -143,7 +145,7 @@ def test_ps_and_restart(stack: Stack) -> None:
     before = stack.inspect("api", "{{.State.StartedAt}}")
     stack.make("restart")
     assert stack.inspect("api", "{{.State.StartedAt}}") != before
-    wait_for(lambda: stack.run("curl", "-fs", f"{stack.url}/readyz").returncode == 0, 20, "the API")
+    wait_for(lambda: stack.run("curl", "-fs", f"{stack.url}/readyz").returncode == 0, "the API")
 
 
 def test_psql_and_shell_take_commands(stack: Stack) -> None:
@@ -154,7 +156,7 @@ def test_psql_and_shell_take_commands(stack: Stack) -> None:
         result = subprocess.run(
             # `script` gives a terminal, as a person has.
             ["script", "--quiet", "--return", "--command", f"make {target}", "/dev/null"],
-            cwd=stack.folder, env=stack.env, input=f"{command}\nexit\n", capture_output=True, text=True, timeout=60, check=False,
+            cwd=stack.folder, env=stack.env, input=f"{command}\nexit\n", capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
         )  # fmt: skip
         assert expected in result.stdout, result.stdout
 
@@ -166,7 +168,7 @@ def test_logs_follow_one_service(stack: Stack) -> None:
         stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
     ) as follower:  # fmt: skip
         try:
-            wait_for(lambda: "migrate-1" in printed.read_text(), 60, "the log")
+            wait_for(lambda: "migrate-1" in printed.read_text(), "the log")
             time.sleep(1)
         finally:
             os.killpg(follower.pid, signal.SIGTERM)
@@ -185,7 +187,7 @@ def test_dev_reloads_on_a_change(stack: Stack) -> None:
             return what in stack.run("curl", "-fs", f"{stack.url}/").stdout
 
         try:
-            wait_for(lambda: answers('"name":"Tangga"'), 240, "the API")
+            wait_for(lambda: answers('"name":"Tangga"'), "the API")
             main = stack.folder / "services/api/main.py"
             changed = main.read_text().replace('title="Tangga"', 'title="Berubah"')
 
@@ -196,8 +198,8 @@ def test_dev_reloads_on_a_change(stack: Stack) -> None:
                 time.sleep(2)
                 return answers('"name":"Berubah"')
 
-            wait_for(reloaded, 60, "the reload")
+            wait_for(reloaded, "the reload")
         finally:
             os.killpg(dev.pid, signal.SIGINT)
-            dev.wait(timeout=60)
+            dev.wait(timeout=PATIENCE)
     main.write_text(main.read_text().replace('title="Berubah"', 'title="Tangga"'))

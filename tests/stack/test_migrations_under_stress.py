@@ -2,17 +2,15 @@
 
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tangga.guard.lock import LOCK_KEY
+from tests.databases import PATIENCE
 from tests.migrations.staircase import HEAD, REVISIONS
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.test_failures import write_step
-
-pytestmark = pytest.mark.alone
 
 
 def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
@@ -32,8 +30,8 @@ def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory%' AND pid <> pg_backend_pid()"
         )
-        wait_for(lambda: stack.sql(waiting, user="postgres") == "8", 120, "eight to wait for the lock")
-    logs = [migrator.communicate(timeout=300)[0] for migrator in migrators]
+        wait_for(lambda: stack.sql(waiting, user="postgres") == "8", "eight to wait for the lock")
+    logs = [migrator.communicate(timeout=2 * PATIENCE)[0] for migrator in migrators]
     assert [migrator.returncode for migrator in migrators] == [0] * 8, "\n".join(logs)
     assert stack.schema() == expected
     assert stack.revision() == HEAD
@@ -46,7 +44,7 @@ def test_eight_migrators_at_once_on_an_empty_database(stack: Stack) -> None:
 @pytest.fixture
 def slow_step(stack: Stack) -> Iterator[None]:
     """A step that makes a table, fills it slowly, and makes another."""
-    body = 'op.execute("SELECT pg_sleep(60)")\n    op.execute("CREATE TABLE second (id integer)")'
+    body = 'op.execute("SELECT pg_sleep(1200)")\n    op.execute("CREATE TABLE second (id integer)")'
     file = write_step(stack, "badc0de00010", body)
     yield
     file.unlink()
@@ -56,22 +54,22 @@ def slow_step(stack: Stack) -> Iterator[None]:
 def test_a_migrator_killed_in_mid_step_leaves_whole_steps(stack: Stack) -> None:
     stack.compose("build", "migrate")
     before = stack.schema()
-    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND query LIKE '%pg_sleep(60)%' AND state = 'active'"
+    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tangga-migrate' AND query LIKE '%pg_sleep(1200)%' AND state = 'active'"
     migrator = subprocess.Popen(
         ["docker", "compose", "run", "--name", f"{stack.name}-killed", "--no-deps", "-T", "migrate"],
         cwd=stack.folder, env=stack.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(lambda: stack.sql(running, user="postgres") == "1", 60, "the step to run")
+    wait_for(lambda: stack.sql(running, user="postgres") == "1", "the step to run")
     stack.ok("docker", "kill", "--signal", "KILL", f"{stack.name}-killed")
-    migrator.wait(timeout=30)
+    migrator.wait(timeout=PATIENCE)
     stack.ok("docker", "rm", "--force", f"{stack.name}-killed")
-    # PostgreSQL notices within client_connection_check_interval (1 s), not after the statement's 60.
-    wait_for(lambda: stack.sql(running, user="postgres") == "0", 4, "the killed migrator's session to end")
+    # PostgreSQL notices within client_connection_check_interval (1 s), not after the statement's twenty minutes.
+    wait_for(lambda: stack.sql(running, user="postgres") == "0", "the killed migrator's session to end")
     assert stack.schema() == before
     assert stack.revision() == HEAD
 
     step = next(file for file in stack.steps() if "badc0de00010" in file.name)
-    step.write_text(step.read_text().replace("pg_sleep(60)", "pg_sleep(0)"))
+    step.write_text(step.read_text().replace("pg_sleep(1200)", "pg_sleep(0)"))
     stack.make("migrate")
     assert stack.revision() == "badc0de00010"
     assert "CREATE TABLE public.second" in stack.schema()
@@ -98,8 +96,8 @@ def test_the_api_survives_a_restart_of_the_database(stack: Stack) -> None:
     stack.compose("start", "db")
     db = stack.container("db")
     accepting = ["docker", "exec", db, "pg_isready", "--quiet", "--host=127.0.0.1"]
-    wait_for(lambda: stack.run(*accepting).returncode == 0, 30, "the database to be back")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
+    wait_for(lambda: stack.run(*accepting).returncode == 0, "the database to be back")
+    wait_for(lambda: stack.get("/posts").status_code == 200, "the API to answer again")
     assert stack.get("/users/1").status_code == 200
     assert stack.inspect("api", "{{.Id}} {{.State.StartedAt}}") == api
 
@@ -110,7 +108,6 @@ def test_the_api_survives_a_killed_database(stack: Stack) -> None:
     # The engine may already be starting it again (restart: unless-stopped does not apply to a kill by hand).
     assert stack.get("/posts").status_code in (200, 503)
     stack.compose("up", "--detach", "--wait", "db")
-    wait_for(lambda: stack.get("/posts").status_code == 200, 2, "the API to answer again")
-    start = time.monotonic()
+    wait_for(lambda: stack.get("/posts").status_code == 200, "the API to answer again")
+    # How soon, and how long each takes from then on: `make loadtest`.
     assert [stack.get("/posts").status_code for _ in range(20)] == [200] * 20
-    assert time.monotonic() - start < 10

@@ -1,13 +1,13 @@
 """PgBouncer in transaction mode between API and database: the same answers, few connections, and no migration through it."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE, eventually
 from tests.stack.conftest import Stack, wait_for
 
 BODY = {"nama": "Ani", "umur": 1, "alamat": ""}
@@ -47,14 +47,15 @@ def pools(stack: Stack) -> dict[str, int]:
     return {name: int(row[name]) for name in ("cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used")}
 
 
-async def load(stack: Stack, seconds: float, headers: dict[str, str]) -> Counter[int | str]:
-    """Reads and writes from 40 clients; counts the answers by status."""
-    seen: Counter[int | str] = Counter()
-    async with httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=30) as client:
+Seen = Counter[int | str]
+
+
+async def load(stack: Stack, headers: dict[str, str], seen: Seen, enough: Callable[[], bool]) -> None:
+    """Read and write with 40 clients until it is enough; count the answers by status."""
+    async with httpx2.AsyncClient(base_url=stack.url, headers=headers, timeout=PATIENCE) as client:
 
         async def one(number: int) -> None:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
+            while not enough():
                 try:
                     answer = await (
                         client.post("/posts", json=BODY) if number % 4 == 0 else client.get("/posts?limit=100")
@@ -63,13 +64,13 @@ async def load(stack: Stack, seconds: float, headers: dict[str, str]) -> Counter
                 except httpx2.TransportError as error:
                     seen[repr(error)] += 1
 
-        await asyncio.gather(*(one(number) for number in range(40)))
-    return seen
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(one(number) for number in range(40)))
 
 
 def test_the_api_answers_as_without_it(stack: Stack) -> None:
     headers = stack.log_in()
-    with httpx2.Client(base_url=stack.url, headers=headers, timeout=10) as client:
+    with httpx2.Client(base_url=stack.url, headers=headers, timeout=PATIENCE) as client:
         post = client.post("/posts", json=BODY)
         assert post.status_code == 201
         path = f"/posts/{post.json()['id']}"
@@ -88,8 +89,8 @@ def test_the_api_answers_as_without_it(stack: Stack) -> None:
 
 
 def test_more_connections_than_the_server_has_for_it(stack: Stack) -> None:
-    headers = stack.log_in()
-    seen = asyncio.run(load(stack, 3, headers))
+    seen: Seen = Counter()
+    asyncio.run(load(stack, stack.log_in(), seen, lambda: seen.total() >= 500))
     assert set(seen) == {200, 201}
     found = pools(stack)
     assert found["cl_active"] + found["cl_waiting"] > 10
@@ -103,21 +104,24 @@ def test_a_slow_statement_is_bounded_by_the_role(stack: Stack) -> None:
     assert ask(stack, "SHOW statement_timeout") == "10s"
     stack.compose("up", "--detach", "--wait", "--no-deps", "api", DB_STATEMENT_TIMEOUT="7")
     advice = "ALTER ROLE tangga_app SET statement_timeout = '7s'"
-    wait_for(lambda: advice in stack.compose("logs", "api"), 30, "the warning")
+    wait_for(lambda: advice in stack.compose("logs", "api"), "the warning")
     stack.compose("up", "--detach", "--wait", "--no-deps", "api")
 
 
 def test_a_restart_of_the_pooler_is_no_more_than_a_503_or_for_a_write_a_504(stack: Stack) -> None:
-    async def scenario() -> Counter[int | str]:
-        headers = stack.log_in()
-        traffic = asyncio.create_task(load(stack, 6, headers))
-        await asyncio.sleep(1)
-        await asyncio.to_thread(stack.compose, "restart", "pooler")
-        return await traffic
+    seen: Seen = Counter()
 
-    seen = asyncio.run(scenario())
+    async def scenario(headers: dict[str, str]) -> None:
+        enough = float("inf")
+        traffic = asyncio.create_task(load(stack, headers, seen, lambda: seen[200] >= enough))
+        assert await asyncio.to_thread(eventually, lambda: seen[200] >= 100)
+        await asyncio.to_thread(stack.compose, "restart", "pooler")
+        enough = seen[200] + 100
+        await traffic
+
+    asyncio.run(scenario(stack.log_in()))
     assert set(seen) <= {200, 201, 503, 504}
-    wait_for(lambda: stack.get("/readyz").status_code == 200, 30, "the pooler to be back")
+    wait_for(lambda: stack.get("/readyz").status_code == 200, "the pooler to be back")
 
 
 def test_a_migration_through_it_is_refused(stack: Stack) -> None:
@@ -148,4 +152,4 @@ def test_an_api_that_does_not_know_of_it_says_so(stack: Stack) -> None:
     stack.compose(
         "-f", "compose.yaml", "-f", "deploy/pooler.yaml", "-f", file.name, "up", "--detach", "--no-deps", "api"
     )
-    wait_for(lambda: "DB_POOLER=true" in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, 30, "the reason")
+    wait_for(lambda: "DB_POOLER=true" in stack.run("curl", "-s", f"{stack.url}/readyz").stdout, "the reason")

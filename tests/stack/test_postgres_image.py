@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import PREFIX, REPOSITORY, Stack, wait_for
 
 
@@ -19,7 +20,7 @@ class Server:
         self.name = f"{PREFIX}-contract"
 
     def docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
     def start(self, *options: str, command: tuple[str, ...] = ()) -> None:
         result = self.docker("run", "--detach", "--name", self.name, *options, self.image, *command)
@@ -28,7 +29,6 @@ class Server:
     def ready(self) -> None:
         wait_for(
             lambda: self.docker("exec", self.name, "pg_isready", "-q", "-h", "127.0.0.1").returncode == 0,
-            40,
             "PostgreSQL",
         )
 
@@ -44,7 +44,6 @@ class Server:
     def exit_code(self) -> int:
         wait_for(
             lambda: self.docker("inspect", "-f", "{{.State.Running}}", self.name).stdout.strip() == "false",
-            30,
             "the end",
         )
         return int(self.docker("inspect", "-f", "{{.State.ExitCode}}", self.name).stdout)

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import Stack, wait_for
 from tests.stack.http2 import Http2
-
-pytestmark = pytest.mark.alone
 
 PROBLEM = "application/problem+json"
 SPELLINGS = (
@@ -62,7 +61,7 @@ def echo(production: Stack) -> Iterator[str]:
 def _raw(stack: Stack, *parts: bytes) -> bytes:
     """Send all of it, and only then read the answer, until the connection ends."""
     address = ("127.0.0.1", int(stack.setting("HTTPS_PORT")))
-    with socket.create_connection(address, 60) as plain:
+    with socket.create_connection(address, PATIENCE) as plain:
         context = ssl._create_unverified_context()
         with context.wrap_socket(plain, server_hostname="localhost") as connection:
             for part in parts:
@@ -76,7 +75,7 @@ def _raw(stack: Stack, *parts: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["X-Forwarded-Ssl: off", "X-Forwarded-Protocol: http", "X_Forwarded_Scheme: http"])
 def test_a_header_about_the_scheme_does_no_harm(stack: Stack, name: str) -> None:
     header, _, value = name.partition(": ")
-    answer = httpx2.get(f"{stack.url}/healthz", headers={header: value}, verify=False, timeout=10)
+    answer = httpx2.get(f"{stack.url}/healthz", headers={header: value}, verify=False, timeout=PATIENCE)
     assert answer.status_code == 200
 
 
@@ -161,7 +160,7 @@ def test_nothing_that_a_client_says_of_itself_reaches_the_api(stack: Stack, echo
         seen.append(stack.ok("curl", "-sk", version, *forged, "--header", "X-Harmless: yes", f"{stack.url}/x"))
         return "echo" in seen[-1]
 
-    wait_for(answered, 30, "an answer of the echo")
+    wait_for(answered, "an answer of the echo")
     headers = json.loads(seen[-1])["headers"]
     names = [name for name, _ in headers]
     assert sorted(names) == ["accept", "host", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-harmless"]
@@ -181,9 +180,9 @@ def test_an_abandoned_request_is_abandoned_at_the_api(stack: Stack, echo: str, v
         return logged("begun") > 0
 
     clients: list[subprocess.Popen[bytes]] = []
-    wait_for(begun, 30, "a request at the echo")
+    wait_for(begun, "a request at the echo")
     for client in clients:
         client.kill()
         client.wait()
     # The proxy itself waits for 60 s for an answer.
-    wait_for(lambda: logged("gone") == logged("begun"), 20, "the end of the request at the echo")
+    wait_for(lambda: logged("gone") == logged("begun"), "the end of the request at the echo")

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE
 from tests.stack.conftest import OWNER, Stack
 
 NAMES = ("DB_PASS", "DB_OWNER_PASS", "POSTGRES_PASSWORD", "TOKEN_KEY")
@@ -26,7 +27,7 @@ def _lets_in(stack: Stack, user: str, password: str) -> bool:
 
 def _may_post(stack: Stack, headers: dict[str, str]) -> bool:
     body = {"nama": "Ani", "umur": 1, "alamat": ""}
-    answer = httpx2.post(f"{stack.url}/posts", headers=headers, json=body, timeout=10)
+    answer = httpx2.post(f"{stack.url}/posts", headers=headers, json=body, timeout=PATIENCE)
     assert answer.status_code in (201, 401)
     return answer.status_code == 201
 

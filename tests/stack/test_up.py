@@ -10,8 +10,10 @@ from datetime import datetime
 import httpx2
 import pytest
 
+from tests.databases import PATIENCE
 from tests.migrations.staircase import HEAD
 from tests.stack.conftest import Stack, wait_for
+from tests.support.steps import edit
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,22 @@ def test_a_container_that_compose_may_not_make_is_named(stack: Stack) -> None:
     assert f"docker rm {stack.name}-migrate-1" in result.stdout
 
 
+def test_alembics_table_may_have_another_name_and_schema(stack: Stack) -> None:
+    """As env.py says; what reads it without Alembic finds it: the summary, readiness, a backup."""
+    environment = stack.folder / "migrations/env.py"
+    before = environment.read_text()
+    stack.sql('CREATE SCHEMA "Ops"; ALTER TABLE alembic_version RENAME TO steps; ALTER TABLE steps SET SCHEMA "Ops"')
+    edit(environment, "**options)", '**options, version_table="steps", version_table_schema="Ops")')
+    assert f"revision  {HEAD}\n" in stack.make("up")
+    assert stack.get("/readyz").status_code == 200
+    assert "nothing pending" in stack.make("history")
+    stack.make("backup")
+    assert [*stack.folder.glob(f"backups/*-{HEAD}.json")]
+    stack.sql('ALTER TABLE "Ops".steps SET SCHEMA public; ALTER TABLE steps RENAME TO alembic_version')
+    environment.write_text(before)
+    assert f"revision  {HEAD}\n" in stack.make("up")
+
+
 def test_down_keeps_the_data_and_clean_deletes_it(stack: Stack) -> None:
     stack.log_in("kept@example.com")
     stack.make("down")
@@ -155,10 +173,10 @@ def test_a_slow_request_is_finished_when_the_api_stops(stack: Stack) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'posts'::regclass AND NOT granted"
     with ThreadPoolExecutor() as beside:
         with stack.session("BEGIN; LOCK TABLE posts"):
-            request = beside.submit(httpx2.post, f"{stack.url}/posts", headers=headers, json=body, timeout=60)
-            wait_for(lambda: stack.sql(waiting) == "1", 10, "the request to wait")
+            request = beside.submit(httpx2.post, f"{stack.url}/posts", headers=headers, json=body, timeout=PATIENCE)
+            wait_for(lambda: stack.sql(waiting) == "1", "the request to wait")
             stop = beside.submit(stack.compose, "stop", "api")
-            wait_for(stopping, 10, "the API to take no more requests")
+            wait_for(stopping, "the API to take no more requests")
             assert not request.done(), "the request was not slow, so nothing was shown"
         stop.result()
         assert request.result().status_code == 201

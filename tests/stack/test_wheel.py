@@ -9,14 +9,18 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 
+from tangga.exits import UNPROVEN
+from tests.databases import PATIENCE
 from tests.stack.conftest import REPOSITORY, Stack
 
 PACKAGE = REPOSITORY / "services/migrate"
 UV = REPOSITORY / ".venv/bin/uv"
 EXTRAS = ("lint", "draw")
+OWNER, PASSWORD = "harbour master", r"a:b@c/d\e $HOME %41"
 
 
 class Place(NamedTuple):
@@ -30,7 +34,7 @@ class Place(NamedTuple):
         environment = {"PATH": f"{self.programs}:/usr/bin:/bin", "HOME": str(self.project), **self.urls}
         return subprocess.run(
             [self.programs / program, *arguments],
-            cwd=self.project, env=environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=self.project, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
         )  # fmt: skip
 
     def tangga(self, *arguments: str, code: int = 0) -> str:
@@ -64,7 +68,9 @@ def server(make_stack: Callable[[str], Stack]) -> Iterator[Stack]:
     stack.ok("scripts/prepare/env.sh")
     stack.ok("scripts/prepare/images.sh")
     (stack.folder / "published.yaml").write_text(
-        f'services: {{ db: {{ networks: [published], ports: ["127.0.0.1:{stack.port}:5432"] }} }}\n'
+        # On the same port inside: the server reads the live database, which is its own, at the same address as we do.
+        f'services: {{ db: {{ networks: [published], ports: ["127.0.0.1:{stack.port}:{stack.port}"],'
+        f' environment: {{ PGPORT: "{stack.port}" }} }} }}\n'
     )
     stack.env["COMPOSE_FILE"] = "compose.yaml:published.yaml"
     stack.compose("up", "--detach", "--wait", "db")
@@ -104,11 +110,19 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, wheel: Path, server: S
     subprocess.run(install, cwd=tmp_path, check=True, env=os.environ)
     shutil.copytree(REPOSITORY / "tests/histories/foreign", tmp_path / "project")
     database = f"{versions}_{driver}"
-    server.sql(f"CREATE DATABASE {database}", "postgres")
-    password = server.setting("POSTGRES_PASSWORD")
-    at = f"postgresql+{driver}://postgres:{password}@127.0.0.1:{server.port}"
-    urls = {"DATABASE_URL": f"{at}/{database}", "SCRATCH_URL": f"{at}/template1"}
+    # Somebody whom the scratch server lets in only by the password that it is handed.
+    server.sql(f"CREATE ROLE \"{OWNER}\" LOGIN PASSWORD '{PASSWORD}'" if not _is_there(server) else "", "postgres")
+    server.sql(f'CREATE DATABASE {database} OWNER "{OWNER}"', "postgres")
+    at = f"@127.0.0.1:{server.port}"
+    urls = {
+        "DATABASE_URL": f"postgresql+{driver}://{quote(OWNER)}:{quote(PASSWORD, safe='')}{at}/{database}",
+        "SCRATCH_URL": f"postgresql+{driver}://postgres:{server.setting('POSTGRES_PASSWORD')}{at}/postgres",
+    }
     return Place(environment / "bin", tmp_path / "project", urls)
+
+
+def _is_there(server: Stack) -> bool:
+    return server.sql(f"SELECT count(*) FROM pg_roles WHERE rolname = '{OWNER}'", "postgres") == "1"
 
 
 def test_a_project_that_is_nobodys_is_served(place: Place) -> None:
@@ -133,12 +147,25 @@ def test_a_project_that_is_nobodys_is_served(place: Place) -> None:
     filled = "import os, sqlalchemy as sa; e = sa.create_engine(os.environ['DATABASE_URL']); c = e.connect(); "
     filled += "c.execute(sa.text(\"INSERT INTO boats VALUES (1, 'Bahari', 'east')\")); c.commit()"
     assert place.run("python", "-c", filled).returncode == 0
-    (place.project / "saved").mkdir()
     assert "boats.berth" in place.tangga("losses", code=11)
     assert "saved boats.berth: 1 rows" in place.tangga("downgrade", "-1")
     assert "1 pending: alembic upgrade head" in place.tangga("log")
+    # What is tried out is tried on the scratch server, with the live database's schema.
+    planned = place.tangga("plan")
+    assert "CREATE INDEX ix_boats_berth ON boats (berth)" in planned
+    behind = place.tangga("drift", code=UNPROVEN)
+    assert "not compared: the database is not at head, so the models were not compared" in behind
+    assert "no drift between steps and database" in behind
     place.tangga("upgrade", "head")
     assert "boats.berth" in place.tangga("restore-data")
+    assert re.search(r"^no drift: \d+ objects compared", place.tangga("drift"), re.M)
+    verified = place.tangga("verify", "--rows", "5")
+    assert "b0a7000002" in verified
+    # The addresses may be given instead.
+    given = ("--url", place.urls.pop("DATABASE_URL"), "--scratch", place.urls.pop("SCRATCH_URL"))
+    assert "SCRATCH_URL or --scratch" in place.tangga("verify", *given[:2], code=2)
+    assert "no drift: " in place.tangga("drift", *given)
+    place.urls["DATABASE_URL"] = given[1]
     # What goes wrong is said in words that name nothing of ours.
     refused = place.tangga("upgrade", "nowhere", code=13)
     assert refused == "error: can't locate revision nowhere\n   do: tangga log lists the revisions\n"

@@ -7,7 +7,7 @@ from tests.databases import connect, query, run
 
 GATE = 20261122
 # At the gate a statement waits for a lock, too.
-PATIENT = {"MIGRATE_LOCK_TIMEOUT": "60"}
+PATIENT = {"MIGRATE_LOCK_TIMEOUT": "600"}
 _MIGRATORS = (
     "SELECT DISTINCT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'tangga-migrate'"
 )

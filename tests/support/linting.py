@@ -9,6 +9,7 @@ from tangga.lint import Finding, findings
 from tangga.lint.schema import Schema, apply_text
 from tangga.lint.statements import Statement
 from tangga.project import Project
+from tests.support.steps import edit
 
 
 def lint(folder: Path, *revisions: str) -> list[Finding]:
@@ -39,3 +40,10 @@ def schema_of(sql: str) -> Schema:
     schema: Schema = {}
     apply_text(schema, sql)
     return schema
+
+
+def with_findings(library: Path) -> Path:
+    """Let a copy of the library ask for what hurts nobody now: then its released files have findings."""
+    rules = ["prefer-bigint-over-int", "prefer-identity"]
+    edit(library / "pyproject.toml", "[tool.tangga]\n", f"[tool.tangga]\nlint_also = {rules}\n")
+    return library

@@ -44,7 +44,7 @@ class Work:
         return {name: type(result).__name__ for name, result in pairs if result is not None}
 
     def _work(self, name: str) -> None:
-        assert self._go_on.wait(60)
+        assert self._go_on.wait(600)
         self.done.append(name)
 
 
@@ -129,14 +129,14 @@ async def _refuse(status: int) -> None:
 )
 def test_a_refusal_is_held_back_if_it_may_be(status: int, may_be_held: int, held: bool) -> None:
     async def inside() -> None:
-        with mock.patch.object(hashing, "_HOLD_SECONDS", 60):
+        with mock.patch.object(hashing, "_HOLD_SECONDS", 600):
             client, worker = Client(), Hashing(1, 0, may_be_held)
             refusal = asyncio.create_task(worker.attend(client.request, _refuse(status)))
             done, _ = await asyncio.wait((refusal,), timeout=0.2)
             assert (not done) == held
             client.leave()  # nobody is left to hold it for
             with pytest.raises(Problem):
-                await asyncio.wait_for(refusal, 10)
+                await asyncio.wait_for(refusal, 300)
             assert worker._may_be_held == may_be_held
             worker.close()
 
@@ -150,7 +150,7 @@ def test_work_ends_with_its_client() -> None:
 
         async def work() -> None:
             with suppress(asyncio.CancelledError):
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             ended.set()
 
         attended = asyncio.create_task(worker.attend(client.request, work()))
@@ -158,8 +158,8 @@ def test_work_ends_with_its_client() -> None:
         assert not attended.done()
         client.leave()
         with pytest.raises(Problem):
-            await asyncio.wait_for(attended, 10)
-        await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(attended, 300)
+        await asyncio.wait_for(ended.wait(), 300)
         worker.close()
 
     asyncio.run(inside())

@@ -44,7 +44,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     docker.parent.mkdir()
     docker.write_text(COMPOSE.format(python=sys.executable, settings=SECRETS | {"DB_SSLROOTCERT": "ca.pem"}))
     docker.chmod(0o755)
-    [commands] = re.findall(r"^```text\n(\. scripts/lib/common\.sh\numask .*?)^```", PAGE, re.M | re.S)
+    [commands] = re.findall(r"^```sh\n(\. scripts/lib/common\.sh\numask .*?)^```", PAGE, re.M | re.S)
     environment = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
     subprocess.run(["bash", "-euc", commands], cwd=folder, env=environment, check=True)
     made = folder / "deploy/kubernetes/production"

@@ -89,7 +89,9 @@ def test_lines_are_written_whole_and_together() -> None:
         for _ in range(100):
             logs.write_request(REQUEST, text=False)
         assert sum(lines.count(b"\n") for lines in written) < 100
-        await asyncio.sleep(0.1)  # without another one, the last ones follow in a moment
+        async with asyncio.timeout(300):
+            while sum(lines.count(b"\n") for lines in written) < 100:  # without another one, the last ones follow
+                await asyncio.sleep(0.01)
 
     with mock.patch("os.write", lambda _descriptor, lines: written.append(lines)):
         asyncio.run(many())

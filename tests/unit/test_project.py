@@ -1,5 +1,6 @@
 """The one door: what `[tool.tangga]` says, and what the environment says where it says nothing."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,39 @@ def test_no_database_is_said() -> None:
     assert stopped.value.code == WRONG_SETTING
     with pytest.raises(Stop, match="no throwaway server is named"):
         settings.scratch_from_environment()
+
+
+def test_what_is_given_goes_before_all_else(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "own_host.py").write_text(
+        "from sqlalchemy import make_url\nfrom tangga.settings import ScratchSettings, Settings\n"
+        "def database():\n    return Settings(make_url('postgresql://own@own/x'), lock_wait=7)\n"
+        "def scratch():\n    return ScratchSettings(make_url('postgresql://own@scratch/x'), 'PGUSER={owner}')\n"
+    )
+    bare.syspath_prepend(tmp_path)
+    bare.setenv("DATABASE_URL", NOWHERE["DATABASE_URL"])
+    bare.setenv("SCRATCH_URL", "postgresql://a@elsewhere/x")
+    given = Namespace(database_url="postgresql://a@one/x", scratch_url="postgresql://a@two")
+    own = '[tool.tangga]\nsettings = "own_host:database"\nscratch = "own_host:scratch"\n'
+
+    def found(table: str, options: Namespace | None) -> tuple[str | None, str | None, str]:
+        project = _project(tmp_path, table)
+        project.config.cmd_opts = options
+        return project.settings.url.host, project.scratch.url.host, project.scratch.credentials
+
+    assert found("", None) == ("localhost", "elsewhere", "")
+    assert found("", given) == ("one", "two", "")
+    assert found(own, None) == ("own", "scratch", "PGUSER={owner}")
+    assert found(own, given) == ("one", "two", "")
+    # That server does not know the users of another database.
+    assert found(own, Namespace(database_url="postgresql://a@one/x")) == ("one", "scratch", "")
+    assert _project(tmp_path, own).settings.lock_wait == 7
+
+
+@pytest.mark.parametrize("value", ["mysql://a:secret@b/c", "a:secret@b", "docker", "postgresql://a:secret@b:port/c"])
+def test_what_is_no_url_is_refused_without_being_repeated(value: str) -> None:
+    with pytest.raises(Stop, match=r"^that is no URL of a PostgreSQL database$") as stopped:
+        settings.address_of(value)
+    assert "secret" not in stopped.value.remedy
 
 
 def test_the_bounds_are_those_of_the_environment(bare: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ def test_past_the_bound_on_connections_they_are_closed_at_once() -> None:
 
 def test_past_the_bound_on_bytes_and_past_the_bound_on_time_a_client_is_cut_off() -> None:
     async def inside() -> None:
-        slow, fast = mock.Mock(), mock.Mock()
+        slow, fast, too_late = mock.Mock(), mock.Mock(), asyncio.Event()
+        slow.abort.side_effect = too_late.set
         with mock.patch.object(protocol, "_SECONDS", 0.01):
             Discarding(slow, mock.Mock())
         endless = Discarding(fast, mock.Mock())
@@ -55,7 +56,7 @@ def test_past_the_bound_on_bytes_and_past_the_bound_on_time_a_client_is_cut_off(
         fast.abort.assert_not_called()
         endless.data_received(b"x")
         fast.abort.assert_called_once()
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(too_late.wait(), 300)
         slow.abort.assert_called_once()
 
     before = Discarding.under_way

@@ -108,6 +108,24 @@ def test_a_wrong_setting_ends_the_program_without_showing_its_value(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DB_PASS", PLACEHOLDER, "is still the placeholder of .env.example"),
+        ("TOKEN_KEY", "too-short", "is too weak"),
+        ("TOKEN_MINUTES", "soon", "Input should be a valid integer"),
+        ("DB_POOL_SIZE", "0", "Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_is_said(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        Settings.load()
+    assert f"error: {name}: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("MIGRATE_LOCK_WAIT", "-1"),

@@ -5,10 +5,10 @@ begins with the first failure and ends by itself: nothing that happens while it 
 with many addresses can fill an account's window, and one with many accounts an address's, but neither for an account
 and an address that have logged in together before.
 
-What is counted are verdicts, not arrivals: the right password is refused too once the window is full, so many guesses
-at the same time learn no more than guesses one after another; and a success costs nobody anything.
+Verdicts are counted, not arrivals. Once the window is full, the right password is refused too, so many guesses at the
+same time learn no more than guesses one after another. A success costs nobody anything.
 
-Registrations of an address are counted in the same table. There arrivals count: each of them costs a hash.
+Registrations of an address are counted in the same table, and there each arrival counts: it costs a hash.
 """
 
 import hmac

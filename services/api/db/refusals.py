@@ -1,4 +1,4 @@
-"""What it means that PostgreSQL, or what stands before it, does not let us in: for /readyz and for the migrator."""
+"""What it means if PostgreSQL, or what stands before it, does not let us in: for /readyz and for the migrator."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,7 @@
 """Is the database at the revision that this image was built for, or ahead by no more than it can work with?"""
 
 import logging
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psycopg2
@@ -9,28 +10,33 @@ import psycopg2.errors
 from services.api.db.connection import Runner
 from services.api.db.refusals import refusal
 from services.api.db.statement import Row, Statement
+from tangga.catalogue import ours
 from tangga.precheck import steps_of_files
 
 logger = logging.getLogger("tangga.api")
+ours.configure(Path("pyproject.toml"))
 
 State = Literal["ready", "behind", "ahead", "hidden", "unreachable", "unreadable"]
 # If the image does not expect that revision: with the steps that were done after the one that it expects, and whether
 # none of them breaks older releases. Of each step the last time counts. Read as JSON: a log that an older version made
 # does not have that column.
-_current = Statement("""
+_CURRENT = f"""
     WITH last AS (
-        SELECT DISTINCT ON (revision) id, revision, direction, to_jsonb(migration_log) ->> 'breaking' AS breaking
-        FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down', 'stamp') ORDER BY revision, id DESC
+        SELECT DISTINCT ON (revision) id, revision, direction, to_jsonb(log) ->> 'breaking' AS breaking
+        FROM {ours.log()} AS log
+        WHERE outcome = 'done' AND direction IN ('up', 'down', 'stamp') ORDER BY revision, id DESC
     )
-    SELECT version_num, later.revisions, later.compatible FROM alembic_version, LATERAL (
+    SELECT version_num, later.revisions, later.compatible FROM {{table}}, LATERAL (
         SELECT array_agg(revision) AS revisions, bool_and(direction = 'up' AND breaking = 'false') AS compatible
         FROM last WHERE version_num <> ALL (CAST(:heads AS text[])) AND direction <> 'down' AND id > (
             SELECT max(id) FROM last WHERE direction <> 'down' AND revision = ANY (CAST(:heads AS text[]))
             HAVING count(*) = cardinality(CAST(:heads AS text[]))
         )
     ) AS later
-""")
-_current_without_log = Statement("SELECT version_num, NULL AS revisions, NULL AS compatible FROM alembic_version")
+"""  # noqa: S608 - a name of the configuration's
+_CURRENT_WITHOUT_LOG = "SELECT version_num, NULL AS revisions, NULL AS compatible FROM {table}"
+# env.py may give Alembic's table another name and schema.
+_elsewhere = Statement(ours.VERSION_TABLES)
 # A search_path that somebody has set (a role may do so for itself), and that leads past the version.
 _hidden = Statement("""
     SELECT current_user AS role, setting AS path, format('%I.%I', nspname, relname) AS version
@@ -39,10 +45,10 @@ _hidden = Statement("""
         AND NOT pg_table_is_visible(pg_class.oid)
     ORDER BY nspname LIMIT 1
 """)
-_age = Statement("""
+_age = Statement(f"""
     SELECT (extract(epoch FROM clock_timestamp() - started_at) - seconds)::float8 AS age
-    FROM migration_log WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
-""")
+    FROM {ours.log()} WHERE outcome = 'done' AND direction IN ('up', 'down') ORDER BY id DESC LIMIT 1
+""")  # noqa: S608 - a name of the configuration's
 
 
 class Found(NamedTuple):
@@ -58,6 +64,7 @@ class ExpectedSchema:
 
     def __init__(self) -> None:
         self._unreadable: str | None = None
+        self._look_into(ours.VERSION)
         if steps := steps_of_files("migrations/versions"):
             self._known = frozenset(steps)
             self.heads = self._known - frozenset(steps.values())
@@ -84,6 +91,7 @@ class ExpectedSchema:
                 "the revision, and all others there. `make up`, or a restart of the database, gives the role its own "
                 "settings back.",
             )
+        rows = rows or await self._rows_elsewhere(db)
         found = frozenset(row["version_num"] for row in rows)
         if self._unreadable:
             return Found("unreadable", f"It is not known which revision this image expects: {self._unreadable}.", found)
@@ -102,14 +110,30 @@ class ExpectedSchema:
             return Found("ahead", detail, found)
         return Found("behind", f"The database is at {at}; this image expects {want}.", found)
 
+    def _look_into(self, table: str) -> None:
+        self._table = table
+        self._questions = [Statement(question.format(table=table)) for question in (_CURRENT, _CURRENT_WITHOUT_LOG)]
+
     async def _rows(self, db: Runner) -> list[Row]:
+        with_log, without_log = self._questions
         try:
-            return await db.rows(_current, heads=[*self.heads])
+            return await db.rows(with_log, heads=[*self.heads])
         except psycopg2.errors.UndefinedTable:
             pass  # no step has been run, or none since there is a log
         try:
-            return await db.rows(_current_without_log)
+            return await db.rows(without_log)
         except psycopg2.errors.UndefinedTable:
+            return []
+
+    async def _rows_elsewhere(self, db: Runner) -> list[Row]:
+        """Return those of the one table that is made like Alembic's; [] if there is none, or it was asked already."""
+        try:
+            found = [row["name"] for row in await db.rows(_elsewhere)]
+            if len(found) != 1 or found == [self._table]:
+                return []
+            self._look_into(found[0])
+            return await self._rows(db)
+        except (psycopg2.Error, TimeoutError):
             return []
 
     async def _hidden(self, db: Runner) -> Row | None:
@@ -149,11 +173,12 @@ def _by_alembic() -> tuple[frozenset[str], frozenset[str], str | None]:
     from alembic.script import ScriptDirectory
 
     from tangga.revision import files
+    from tangga.version_rows import stored_heads
 
     scripts = ScriptDirectory.from_config(Config("alembic.ini"))
     try:
         files.strict(*scripts._version_locations)
-        return frozenset(script.revision for script in scripts.walk_revisions()), frozenset(scripts.get_heads()), None
+        return frozenset(script.revision for script in scripts.walk_revisions()), stored_heads(scripts), None
     except Exception as error:  # files of the authors' own run here
         explained = files.explained(error, lambda: scripts)
         return frozenset(), frozenset(), str(explained or error)

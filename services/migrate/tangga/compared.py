@@ -11,7 +11,7 @@ from sqlalchemy import MetaData
 from tangga.journal import tables
 from tangga.project import Project
 
-# What only the second comparison sees (drift/models.py). Autogenerate does without it, and says so.
+# What only the second comparison sees (drift/models.py). Without a scratch server, autogenerate says so.
 NOT_BY_ALEMBIC = (
     "the conditions of CHECKs, EXCLUDE, labels of enums, collations, computed columns, the precision of intervals, "
     "DEFERRABLE, and an index's condition, method, INCLUDE and operator classes"

@@ -24,11 +24,13 @@ from tangga.compared import compared
 from tangga.failures import explain
 from tangga.guard import command, log, validation
 from tangga.guard.lock import migration_lock
+from tangga.guard.own import synchronous
 from tangga.guard.steps import Steps, timeouts
-from tangga.journal import writing
+from tangga.journal import tables, writing
 from tangga.project import Project, environment, rehearsal
 from tangga.revision import files
 from tangga.revision.check import check_revision
+from tangga.revision.types import render_item
 from tangga.safe import batches
 from tangga.settings import Settings, traceback_wanted
 
@@ -86,9 +88,12 @@ def guarded(connection: Connection | None) -> Iterator[dict[str, Any]]:
     transaction for somebody else's, and not commit.
     """
     project = Project.running()
-    trial = rehearsal()
+    if trial := rehearsal():
+        # Whatever env.py has connected to: the run is on ours.
+        connection = trial.connection
     # Who prints the steps for the linter has no database.
-    settings = Settings(URL.create("postgresql")) if trial and connection is None else project.settings
+    printed = Settings(URL.create("postgresql")) if connection is None else project.trial_settings
+    settings = printed if trial else project.settings
     steps = Steps(settings, None if connection is None or trial else _down)
     if connection is None:
         # "named": under psycopg2's own style every % would be printed twice.
@@ -99,17 +104,21 @@ def guarded(connection: Connection | None) -> Iterator[dict[str, Any]]:
             "dialect_opts": {"paramstyle": "named"},
         }
     elif trial:
-        with writing.recorded(steps, connection):
+        with steps.followed(connection), writing.recorded(steps, connection):
             yield _options(project, steps)
     else:
+        log.be_heard()
         with ExitStack() as guards:
+            connection = guards.enter_context(synchronous(connection, settings))
             if _LOCKED not in connection.info:
                 guards.enter_context(_locked(connection.engine, project))
             guards.enter_context(_failure_recorded(steps, connection))
             guards.enter_context(steps.watched(connection))
+            guards.enter_context(steps.followed(connection))
             guards.enter_context(writing.recorded(steps, connection))
             yield _options(project, steps)
             if command.is_upgrade(context.config):
+                tables.move(context.get_context())
                 validation.validate_unfinished(context.get_context(), context.script)
                 validation.warn_of_invalid_indexes(context.get_context())
 
@@ -127,6 +136,7 @@ def _options(project: Project, steps: Steps) -> dict[str, Any]:
         "transaction_per_migration": True,
         "on_version_apply": [writing.record(steps), batches.forget, validation.validate_after_commit],
         "process_revision_directives": check_revision,
+        "render_item": render_item,
         "steps": steps,
         "fn": steps.computed_by(running.context_opts["fn"]),
     }

@@ -238,7 +238,7 @@ def _running_step(tb: TracebackType | None) -> str | None:
     return found
 
 
-# In this order: the first that knows an error says what it means. What a step ran is known by its traceback, so an
+# In this order: the first that knows an error says what it means. The traceback tells what a step ran, so an
 # error of a connection in the middle of a step is the step's.
 _EXPLANATIONS: tuple[Callable[[BaseException, Project], Failure | None], ...] = (
     _said_already,

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tangga.catalogue.ours import LEFT_OVER, TO_MOVE
+
 _REVISION = re.compile(r"^revision\b[^=\n]*= *[\"']([^\"'\n]+)[\"'] *$", re.MULTILINE)
 _DOWN_REVISION = re.compile(r"^down_revision\b[^=\n]*= *(None|[\"'][^\"'\n]+[\"']) *$", re.MULTILINE)
-# Left over by an upgrade that was killed: Alembic's run mends it (tangga/guard/validation.py).
-_QUESTION = """
-    SELECT pg_backend_pid(), array_agg(version_num),
-           EXISTS (SELECT FROM pg_constraint WHERE NOT convalidated AND connamespace = current_schema()::regnamespace)
-    FROM alembic_version
-"""
+# A head that another depends on has no row in alembic_version: Alembic knows which.
+_DEPENDS_ON = re.compile(r"^depends_on\b[^=\n]*=(?! *None *$)", re.MULTILINE)
+# What is left over, Alembic's run mends.
+_QUESTION = f"SELECT pg_backend_pid(), array_agg(version_num), ({LEFT_OVER}) OR ({TO_MOVE}) FROM alembic_version"  # noqa: S608
 
 
 def nothing_to_do(arguments: Sequence[str], folder: str, connect: Callable[[], Any]) -> bool:
@@ -62,7 +62,7 @@ def steps_of_files(folder: str) -> dict[str, str | None]:
             with open(f"{folder}/{name}", encoding="utf-8") as file:
                 text = file.read()
             revision, down = _REVISION.findall(text), _DOWN_REVISION.findall(text)
-            if len(revision) != 1 or len(down) != 1 or revision[0] in steps:
+            if len(revision) != 1 or len(down) != 1 or revision[0] in steps or _DEPENDS_ON.search(text):
                 return {}
             steps[revision[0]] = None if down[0] == "None" else down[0].strip("\"'")
     except (OSError, UnicodeDecodeError):

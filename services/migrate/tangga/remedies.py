@@ -26,6 +26,8 @@ _texts = {
     "reparent-of": "tangga reparent {revision}",
     "reparent-onto": "tangga reparent ... --onto ...",
     "lint": "tangga lint",
+    "write-head": "tangga lint --write-head",
+    "write-baseline": "tangga lint --baseline {file} --write-baseline",
     "help": "tangga --help",
     "as-owner": "as the owner of the tables",
     # Sentences.

@@ -1,8 +1,8 @@
 """What tangga is told: the database, the bounds on a migration, the throwaway server.
 
 A project says in `[tool.tangga]` of its pyproject.toml who knows it (`settings = "package.module:function"`, and
-`scratch = ...`). Without that, the URL is Alembic's own (`sqlalchemy.url`) or DATABASE_URL, and the bounds are the
-MIGRATE_* variables of the environment.
+`scratch = ...`). Without that, the URL is DATABASE_URL or Alembic's own (`sqlalchemy.url`), the throwaway server is
+SCRATCH_URL, and the bounds are the MIGRATE_* variables of the environment. `--url` and `--scratch` go before all that.
 """
 
 import os
@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from tangga.exits import WRONG_SETTING, Stop
+
+# asyncpg's names for what libpq calls otherwise, and what only such drivers know.
+_LIBPQ = {"ssl": "sslmode"}
+_NOT_LIBPQ = re.compile("cache|prepared|async|server_settings|command_timeout")
 
 
 class Refusal(Protocol):
@@ -37,7 +42,7 @@ class Settings:
     lock_timeout: float = 1
     lock_retry_for: float = 300
     statement_timeout: float = 900
-    # Where a step down keeps what it would lose.
+    # Where a step down keeps what it would lose; made when the first one does.
     save_dir: Path = Path("saved")
     # The release, as it is noted in migration_log.
     version: str = "unknown"
@@ -59,20 +64,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class ScratchSettings:
-    """The throwaway server: as a superuser, with the database that new ones are copied from."""
+    """The throwaway server: as a superuser, with the database that new ones are copied from (default: template1)."""
 
     url: URL
-    # A piece of shell that sets PGUSER and PGPASSWORD for the live database on that server's machine: so the password
-    # is in no statement. {owner} is the live database's user.
+    # For a server that knows the live one's users and passwords: a piece of shell that sets PGUSER and PGPASSWORD on
+    # its machine ({owner} is the live database's user). Without it, the password is handed over while it is needed.
     credentials: str = ""
+    # What the server's machine calls this one, if localhost is another one there.
+    gateway: str = ""
 
 
-def from_environment(url: str | None) -> Settings:
+def from_environment(configured: str | None, given: str | None = None) -> Settings:
     """Return the settings of a project that has no function for them; raises Stop for a wrong one."""
-    address = os.environ.get("DATABASE_URL") or url
+    address = given or os.environ.get("DATABASE_URL") or configured
     if not address:
         raise Stop(
-            "no database is named", "set sqlalchemy.url in Alembic's configuration, or DATABASE_URL", WRONG_SETTING
+            "no database is named", "set DATABASE_URL, or sqlalchemy.url in Alembic's configuration", WRONG_SETTING
         )
     limits: dict[str, Any] = {
         name: _seconds(f"MIGRATE_{name.upper()}")
@@ -80,22 +87,22 @@ def from_environment(url: str | None) -> Settings:
         if f"MIGRATE_{name.upper()}" in os.environ
     }
     return Settings(
-        _driver_that_is_there(make_url(address)),
+        address_of(address),
         save_dir=Path(os.environ.get("MIGRATE_SAVE_DIR", "saved")),
         version=os.environ.get("MIGRATE_VERSION", "unknown"),
         **limits,
     )
 
 
-def scratch_from_environment() -> ScratchSettings:
-    """Return the throwaway server that SCRATCH_URL names; raises Stop if it names none."""
-    if not (url := os.environ.get("SCRATCH_URL")):
+def scratch_from_environment(given: str | None = None) -> ScratchSettings:
+    """Return the throwaway server that is given, or that SCRATCH_URL names; raises Stop if there is none."""
+    if not (url := given or os.environ.get("SCRATCH_URL")):
         raise Stop(
             "no throwaway server is named, and this command tries steps out on one",
-            "set SCRATCH_URL to a superuser's URL there, with the database that new ones are copied from",
+            "name it with SCRATCH_URL or --scratch: docker, or a superuser's URL, never on the live server",
             WRONG_SETTING,
         )
-    return ScratchSettings(_driver_that_is_there(make_url(url)))
+    return ScratchSettings(address_of(url))
 
 
 def traceback_wanted() -> bool:
@@ -115,10 +122,23 @@ def _seconds(name: str) -> float:
     return float(value)
 
 
-def _driver_that_is_there(url: URL) -> URL:
-    """Name the driver where the URL names none, and it is not psycopg2 that is installed."""
-    if url.drivername not in ("postgresql", "postgres"):
+def address_of(given: str) -> URL:
+    """Read a URL; name the driver that is there where it names none. Raises Stop, which does not repeat a password."""
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        url = URL.create("nothing")
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise Stop(
+            "that is no URL of a PostgreSQL database",
+            "write it as postgresql://user:password@host:5432/database; special characters in a password as %40",
+            WRONG_SETTING,
+        )
+    if url.drivername in ("postgresql+psycopg2", "postgresql+psycopg"):
         return url
+    # What runs here is not asynchronous; what the other drivers are told besides is not libpq's.
+    told = {_LIBPQ.get(name, name): value for name, value in url.query.items() if not _NOT_LIBPQ.search(name)}
+    url = url.set(query=told)
     try:
         import psycopg2  # noqa: F401 - only whether it is there
     except ImportError:

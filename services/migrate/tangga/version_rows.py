@@ -30,6 +30,11 @@ def surplus(scripts: ScriptDirectory, current: Iterable[str]) -> list[Surplus]:
     return found
 
 
+def stored_heads(scripts: ScriptDirectory) -> frozenset[str]:
+    """Return the heads as a database at all of them holds them: one that another depends on (depends_on) has no row."""
+    return frozenset(scripts.revision_map._real_heads)
+
+
 def refuse_surplus(scripts: ScriptDirectory, current: Iterable[str]) -> None:
     """Raise Stop if a row is below another: a step would start from where the database is not."""
     rows = tuple(current)

@@ -78,18 +78,13 @@ take() {
   local compress=()
   # Half the time and less space, where the client knows it.
   (($(major "$(pg_dump --version)") < 16)) || compress=(--compress=zstd)
-  query -d "$database" -v facts="$facts" -v contents="$here/contents.sql" >/dev/null 2>"$dump_said" <<SQL || die "the database could not be read: $(one_line "$dump_said")$(waited_for "$waited")" "$(remedy "$dump_said" 'see make ps, make logs s=db')"
+  query -d "$database" -v facts="$facts" -v revision="$here/revision.sql" -v contents="$here/contents.sql" >/dev/null 2>"$dump_said" <<SQL || die "the database could not be read: $(one_line "$dump_said")$(waited_for "$waited")" "$(remedy "$dump_said" 'see make ps, make logs s=db')"
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout');
 SELECT pg_export_snapshot() AS snapshot \gset
 \setenv SNAPSHOT :snapshot
 \o :facts
-SELECT to_regclass('public.alembic_version') IS NOT NULL AS has_revision \gset
-\if :has_revision
-SELECT coalesce(string_agg(version_num, '+' ORDER BY version_num), 'base') FROM public.alembic_version;
-\else
-\qecho base
-\endif
+\i :revision
 SELECT current_setting('server_version');
 SELECT pg_database_size(current_database());
 \i :contents

@@ -80,7 +80,7 @@ name() {
   name=${name%.dump}
   name=${name%.json}
   if [[ $name == newest ]]; then
-    # Not by `head`: what writes to it after its end is a failure.
+    # Not by `head`: a program that writes to it after its end fails.
     # shellcheck disable=SC2119 # of any database
     name=$(whole)
     name=${name%%$'\n'*}

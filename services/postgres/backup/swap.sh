@@ -6,9 +6,12 @@
 live() {
   as_superuser query -d "$database" <<'SQL'
 SELECT pg_size_pretty(pg_database_size(current_database())) WHERE EXISTS (
-    SELECT FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-    WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema' AND pg_relation_size(pg_class.oid) > 0
-      AND relname NOT IN ('alembic_version', 'migration_log', 'migration_backfill')
+    SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema' AND pg_relation_size(c.oid) > 0
+      -- As in tangga/catalogue/ours.py: by their columns.
+      AND NOT (relnatts = 1 AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'version_num'))
+      AND NOT (relname IN ('migration_log', 'migration_backfill')
+               AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname IN ('image_version', 'rows_changed')))
 )
 SQL
 }

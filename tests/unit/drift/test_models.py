@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tangga.drift.models import _sides, _subject, _table, _within, _words
+from tangga.drift.models import _words
+from tangga.drift.within import Sides, _of_models, _undescribed, both, compared, differences, subject, table_of
 
 posts = sa.Table("posts", sa.MetaData(), sa.Column("id", sa.Integer), sa.Index("ix_id", "id"))
 barang = sa.Table("barang", sa.MetaData(), sa.Column("id", sa.Integer), schema="Toko")
@@ -51,10 +52,10 @@ def test_the_models_tables_are_compared_as_if_they_stood_in_the_schema() -> None
         "column audit.id": "integer",
         "function touch()": "CREATE FUNCTION",
     }
-    expected, there = _sides(found, {"public": "tangga_models", "Toko": "tangga_models_0"}, _quoted)
+    sides = both(found, {"public": "tangga_models", "Toko": "tangga_models_0"}, _quoted)
     assert (
-        expected
-        == there
+        _of_models(sides.models, sides)
+        == _of_models(sides.steps, sides)
         == {
             "column posts.nama": "text",  # Alembic compares defaults, and NOT NULL
             "index posts.ix": "CREATE INDEX ix ON public.posts USING btree (nama);",
@@ -70,7 +71,7 @@ def _quoted(name: str) -> str:
 def test_the_same_under_another_name_is_no_difference() -> None:
     models = {"index posts.ix_a": "ON (a)", "check constraint posts.ck": "CHECK (x)", "column posts.a": "text"}
     steps = {"index posts.ix_b": "ON (a)", "check constraint posts.ck": "CHECK (y)", "index users.ix": "ON (a)"}
-    assert [*_within(models, steps)] == [
+    assert [*differences(models, steps)] == [
         ("check constraint posts.ck", "CHECK (x)", "CHECK (y)"),
         ("column posts.a", "text", None),
         ("index users.ix", None, "ON (a)"),
@@ -78,7 +79,7 @@ def test_the_same_under_another_name_is_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "subject", "table"),
+    ("line", "about", "table"),
     [
         ("column Toko.barang.id: type: a in the models", "Toko.barang.id", "Toko.barang"),
         ("check constraint posts.ck: CHECK", "posts.ck", "posts"),
@@ -86,5 +87,49 @@ def test_the_same_under_another_name_is_no_difference() -> None:
         ("type mood: sad in the models", "type mood", ""),
     ],
 )
-def test_what_a_line_is_about(line: str, subject: str, table: str) -> None:
-    assert (_subject(line), _table(line)) == (subject, table)
+def test_what_a_line_is_about(line: str, about: str, table: str) -> None:
+    assert (subject(line), table_of(line)) == (about, table)
+
+
+BESIDE = {"public": "tangga_models"}
+MOOD = "CREATE TYPE public.mood AS ENUM (\n    'sad'\n);"
+PEOPLE = {
+    "table tangga_models.people": "CREATE TABLE tangga_models.people (\n);",
+    "table people": "CREATE TABLE public.people (\n);",
+    "column tangga_models.people.id": "integer",
+    "column people.id": "integer",
+}
+
+
+def test_an_enum_that_no_model_names_is_seen_if_nobody_else_can_use_it() -> None:
+    seen = compared(PEOPLE | {"type mood": MOOD, "column people.feels": "public.mood"}, BESIDE, _quoted)
+    assert ("type mood", None, MOOD) in seen.found
+    # A table of somebody else's, a function, a model's own type of another name for it.
+    for used in ({"column audit.feels": "public.mood"}, {"function f": "CREATE FUNCTION f(public.mood)"}):
+        assert compared(PEOPLE | {"type mood": MOOD} | used, BESIDE, _quoted).found == []
+    beside = {"column tangga_models.people.feels": "public.mood", "column people.feels": "public.mood"}
+    assert compared(PEOPLE | {"type mood": MOOD} | beside, BESIDE, _quoted).found == []
+    # Not in a schema of the models.
+    other = {"type shop.mood": MOOD.replace("public", "shop")}
+    assert compared(PEOPLE | other, BESIDE, _quoted).found == []
+
+
+def test_a_sequence_of_the_models_is_compared_and_another_is_named() -> None:
+    made = {"sequence tangga_models.bills": "CREATE SEQUENCE tangga_models.bills\n    START WITH 1;"}
+    there = {"sequence bills": "CREATE SEQUENCE public.bills\n    START WITH 1;"}
+    assert compared(PEOPLE | made | there, BESIDE, _quoted).found == []
+    [found] = compared(PEOPLE | made, BESIDE, _quoted).found
+    assert (found.name, found.steps) == ("sequence bills", None)
+    seen = compared(PEOPLE | there, BESIDE, _quoted)
+    assert (seen.found, seen.undescribed) == ([], ["sequence bills"])
+
+
+def test_what_no_model_describes_is_named() -> None:
+    there = {
+        "table people": "", "column people.id": "integer", "function touch()": "", "trigger people.touch": "",
+        "view adults": "", "table events_2026": "", "sequence people_id_seq": "CREATE SEQUENCE x",
+        "sequence owned by people_id_seq": "", "sequence ids": "ALTER TABLE people ALTER id ADD GENERATED",
+        "grant on table people": "", "comment on extension pg_trgm": "", "extension pg_trgm": "",
+    }  # fmt: skip
+    named = ["function touch()", "trigger people.touch", "view adults", "table events_2026", "extension pg_trgm"]
+    assert [*_undescribed(Sides({}, there, {"people"}))] == named

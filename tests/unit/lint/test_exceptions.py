@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tangga.exits import Stop
 from tangga.lint.examples import plant
 from tests.support.linting import lint, rules
 
@@ -42,3 +45,27 @@ def test_a_step_that_says_that_it_breaks_the_release_before_may_do_so(history: P
     [said] = [one for one in lint(history, "one") if one.rule == "breaks-previous-release"]
     assert (said.line, said.direction) == (7, "")
     assert said.why == "the release that runs cannot work with it: it reads name"
+
+
+def test_what_hurts_nobody_now_is_found_where_it_is_asked_for(history: Path) -> None:
+    """Keys of 32 bits, serial, sizes of varchar: said of almost every old table, and no danger."""
+    table = 'op.execute("CREATE TABLE t (id serial PRIMARY KEY, small smallint, code varchar(20))")'
+    plant(history, "one", table)
+    plant(history, "two", '@lint_ignore = {"prefer-identity": "why"}\n' + table.replace("t (", "u ("), after="one")
+    asked = {"prefer-bigint-over-int", "prefer-bigint-over-smallint", "prefer-identity", "prefer-text-field"}
+    assert rules(history, "one") == asked
+    file = history / "pyproject.toml"
+    text = file.read_text()
+    file.write_text(text.partition("lint_also")[0])
+    assert rules(history, "one") == set()
+    # Its exception is not said to be unused: the rule is silent because nobody asked.
+    assert lint(history, "two") == []
+    file.write_text(text.partition("lint_also")[0] + 'lint_also = ["prefer-identity"]\n')
+    assert rules(history, "one") == {"prefer-identity"}
+
+
+def test_what_cannot_be_asked_for_is_refused(history: Path) -> None:
+    file = history / "pyproject.toml"
+    file.write_text(file.read_text().partition("lint_also")[0] + 'lint_also = ["ban-drop-column", "nonsense"]\n')
+    with pytest.raises(Stop, match="lint_also names ban-drop-column, nonsense, which need not be asked for"):
+        lint(history)

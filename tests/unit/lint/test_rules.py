@@ -45,8 +45,9 @@ def test_a_rule_stands_once_and_a_rule_of_ours_says_why_and_what_to_do() -> None
         rule.name for rule in _OURS if rule.of_statement or rule.of_step or rule.of_function or rule.of_file
     }  # fmt: skip
     assert {rule.name for rule in _OURS} - checked == {
-        # Found where the walk ends, in lint_ignore itself, and by a database.
-        "never-validated", "unused-exception", "exception-without-reason", "invalid-index", "edited-after-applied",
+        # Found where the walk ends, in lint_ignore itself, by a database, and where the files are loaded.
+        "never-validated", "unused-exception", "exception-without-reason", "exceptions-unreadable", "invalid-index",
+        "edited-after-applied", "file-not-loaded", "id-twice", "step-missing", "no-chain", "stale-head-file",
     }  # fmt: skip
 
 

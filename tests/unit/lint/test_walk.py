@@ -47,6 +47,37 @@ _STEPS: list[tuple[str, str | None, set[tuple[str, str]]]] = [
         {("down", "require-concurrent-index-creation")},
     ),
     ('op.execute("ANALYZE orders")', 'op.execute("DELETE FROM order_lines")', {("down", "no-where")}),
+    # What autogenerate writes for every indexed table, in both directions.
+    (
+        "op.create_table('thing', sa.Column('id', sa.BigInteger(), sa.Identity(), primary_key=True),"
+        " sa.Column('name', sa.Text()))\nop.create_index('ix_thing_name', 'thing', ['name'])",
+        "op.drop_index('ix_thing_name', table_name='thing')\nop.drop_table('thing')",
+        set(),
+    ),
+    (
+        "op.drop_index('ix_orders_quantity', table_name='orders')\nop.drop_table('orders')",
+        None,
+        {("up", "ban-drop-table")},
+    ),
+    ("op.execute('DROP INDEX ix_orders_quantity')", None, {("up", "require-concurrent-index-deletion")}),
+    # A name that the running release says. One that is there again at the end of the step is none.
+    ("op.execute(\"ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'\")", None, {("up", "renaming-enum-label")}),
+    ("op.execute('ALTER TYPE mood RENAME TO temper')", None, {("up", "renaming-type")}),
+    (
+        "op.execute('ALTER TYPE mood RENAME TO old')\nop.execute(\"CREATE TYPE mood AS ENUM ('happy')\")",
+        None,
+        set(),
+    ),
+    (
+        "op.execute(\"CREATE TYPE s.new AS ENUM ('a')\")\nop.execute('ALTER TYPE s.new RENAME TO newer')",
+        None,
+        set(),
+    ),
+    ("op.execute('ALTER SCHEMA public RENAME TO shop')", None, {("up", "renaming-schema")}),
+    ("op.execute('CREATE SCHEMA a')\nop.execute('ALTER SCHEMA a RENAME TO b')", None, set()),
+    ("op.execute('ALTER TABLE orders SET SCHEMA shop')", None, {("up", "ban-set-schema")}),
+    # The way back is not held against a step.
+    ('op.execute("ANALYZE orders")', "op.execute('ALTER TYPE mood RENAME TO temper')", set()),
 ]  # fmt: skip
 # A column's type, what it is changed to, and what is found.
 _TYPE_CHANGES: list[tuple[str, str, set[str]]] = [

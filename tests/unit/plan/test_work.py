@@ -71,7 +71,7 @@ def test_what_is_new_and_what_is_the_migrators_own() -> None:
     after = BEFORE | {
         NEW: Relation("Toko", "barang", "r", 40, None),
         4: Relation("Toko", "barang_id_seq", "S", 41, None),
-        5: Relation("public", "migration_log", "r", 50, None),
+        5: Relation("tangga", "migration_log", "r", 50, None),
     }
     locks = {oid: {"ACCESS EXCLUSIVE"} for oid in after}
     found = statement(Seen("CREATE TABLE barang ()", "step", BEFORE, after, {}, locks), LIVE, ROWS)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tangga.scratch.insert import Attempt, RowsRefused, Units, spread, statement
+from tangga.scratch.insert import Attempt, Landing, RowsRefused, Units, spread, statement
 from tangga.scratch.rows import _parents_first as parents_first
 from tangga.scratch.tables import Column, Reference, Table
 from tangga.scratch.values import Way
@@ -116,8 +116,49 @@ def test_parents_come_first_and_a_circle_begins_where_null_may_be() -> None:
     def table(title: str, to: int, *, required: bool) -> Table:
         return _table(title, _column(1, required=required), references=[Reference("fk", [1], to, [1])])
 
-    assert parents_first({1: table("child", 2, required=True), 2: _table("parent", _column(1))}) == [2, 1]
-    assert parents_first({1: table("self", 1, required=True)}) == [1]
-    assert parents_first({1: table("a", 2, required=True), 2: table("b", 1, required=False)}) == [2, 1]
-    with pytest.raises(RowsRefused, match="may not be NULL form a circle: a, b"):
-        parents_first({1: table("a", 2, required=True), 2: table("b", 1, required=True)})
+    assert parents_first({1: table("child", 2, required=True), 2: _table("parent", _column(1))}) == ([2, 1], [])
+    assert parents_first({1: table("self", 1, required=True)}) == ([1], [])
+    assert parents_first({1: table("a", 2, required=True), 2: table("b", 1, required=False)}) == ([2, 1], [])
+    # What waits for a circle is not in it.
+    circle = {1: table("a", 2, required=True), 2: table("b", 1, required=True), 3: table("c", 1, required=True)}
+    assert parents_first(circle) == ([3], [1, 2])
+
+
+def test_only_a_column_that_may_be_null_is_null_where_a_parent_is_missing() -> None:
+    """A key over two columns that refers to its own table, which is empty."""
+    reference = Reference("fk", [2, 3], 1, [2, 1])
+    note = _table("note", _column(1), _column(2), _column(3, required=False), references=[reference])
+    made = statement({1: note}, {1: 0}, 1, FIRST)
+    assert "(n) AS c2, NULL::integer AS c3 FROM" in made
+    # With parents there, too.
+    made = statement({1: note}, {1: 5}, 1, FIRST)
+    assert "parent_0.c2 AS c2, CASE WHEN n % 7 <> 3 THEN parent_0.c1 END AS c3" in made
+    assert "ON parent_0.i = ((n) % 5)" in made
+
+
+def test_a_row_that_needs_a_parent_in_its_own_empty_table_is_its_own_parent() -> None:
+    own = _table("own", _column(1, filled=True), _column(2), references=[Reference("fk", [2], 1, [1])])
+    made = statement({1: own}, {1: 0}, 1, FIRST)
+    assert made.startswith("INSERT INTO own (c1, c2) OVERRIDING SYSTEM VALUE SELECT c1, c2 FROM (SELECT n, (n) AS c1,")
+    assert "(n) AS c2 FROM" in made
+
+
+def test_a_column_of_two_keys_has_one_value_and_both_parents_agree_with_it() -> None:
+    users, goods = _table("users", _column(1), _column(2)), _table("goods", _column(1), _column(2))
+    references = [Reference("fk_u", [1, 2], 1, [1, 2]), Reference("fk_g", [1, 3], 2, [1, 2])]
+    order = _table("orders", _column(1), _column(2), _column(3), references=references)
+    made = statement({1: users, 2: goods, 3: order}, {1: 5, 2: 6, 3: 0}, 3, FIRST)
+    assert "parent_0.c1 AS c1, parent_0.c2 AS c2, parent_1.c2 AS c3" in made
+    assert (
+        "count(*) OVER (PARTITION BY c1) AS many, c1, c2 FROM goods) AS parent_1 ON parent_1.c1 = parent_0.c1" in made
+    )
+    assert "WHERE c3 IS NOT NULL ORDER BY" in made
+
+
+def test_rows_land_in_a_partition() -> None:
+    landing = Landing([2], "(SELECT 1 AS c2) AS landing", 3, "(c2 = 1)")
+    table = _table("t", _column(1), _column(2, filled=True), keys=[[1, 2]])
+    made = statement({1: table}, {1: 0}, 1, FIRST, landing)
+    assert "INSERT INTO t (c1, c2) OVERRIDING SYSTEM VALUE SELECT" in made
+    assert "FROM (SELECT 1 AS c2) AS landing) AS parent_0 ON parent_0.i = ((n) % 3)" in made
+    assert "WHERE (c2 = 1) ORDER BY" in made

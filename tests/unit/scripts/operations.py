@@ -77,10 +77,11 @@ def _upgraded_before(folder: Path) -> None:
 LOOKED_FOR = {
     "^info": "an engine is looked for, started if need be, and asked again",
     "^image inspect [pt]": "an image that cannot be asked for is pulled",
+    r"^image inspect --format \{\{\.Id\}\} project-api": "an image that cannot be asked for is built",
 }
 ROLLING = {
     r"^inspect --format \{\{\.State": "asked again, until DEPLOY_TIMEOUT",
-    r"exec -T proxy socat": "asked again, until the proxy says so",
+    r"exec --interactive proxy-1 socat": "asked again, until the proxy says so",
     r"^image (ls|rm)": "old images are forgotten after the next deploy; which one is kept is not said",
     r"alembic current$": "the release serves, whether or not its revision can be asked",
 }
@@ -138,7 +139,9 @@ OPERATIONS = {
     ),
     "db-upgrade confirm=1": Operation(("scripts/db-upgrade.sh", "--confirm"), prepare=_upgraded_before),
     "proxy-reload": Operation(
-        ("scripts/proxy-reload.sh",), PRODUCTION, tolerated={"exec -T proxy socat": "asked again, for five seconds"}
+        ("scripts/proxy-reload.sh",),
+        PRODUCTION,
+        tolerated={"exec --interactive proxy-1 socat": "asked again, for five seconds"},
     ),
     "swarm-deploy": Operation(
         ("scripts/swarm-deploy.sh",),
@@ -219,7 +222,7 @@ def run_again(folder: Path, operation: Operation, **fake: str) -> tuple[dict[str
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=600,
             check=False,
         ).returncode
     calls = [line.split(" ", 2) for line in (folder / "fake/calls").read_text().splitlines()]

@@ -183,22 +183,28 @@ def test_what_a_killed_run_has_left_is_removed_and_who_serves_is_not(tmp_path: P
     assert calls(outcome, "--scale") == ["compose up --no-start --no-deps --no-recreate --scale api=4 api"]
 
 
+BEHIND = '503 {"title": "Service Unavailable", "detail": "the schema is behind"}'
+
+
 @pytest.mark.parametrize(
-    ("state", "health", "cause"),
+    ("state", "checks", "cause"),
     [
-        ("restarting 1", "starting", "it crashes: no such table"),
-        ("running 0", "unhealthy", "/readyz: the schema is behind"),
+        ("restarting 1", [BEHIND], "it crashes: no such table"),
+        ("running 0", ["starting", BEHIND, ""], "/readyz: the schema is behind"),
+        # Busy, too.
+        ("running 0", [BEHIND, "", "Health check exceeded timeout (5s)", ""], "/readyz: the schema is behind"),
+        ("running 0", ["", "no answer: nothing listens", ""], "/readyz: no answer: nothing listens"),
+        ("running 0", [], "/readyz: no answer"),
     ],
 )
 def test_a_release_that_does_not_become_ready_goes_and_the_old_one_stays(
-    state: str, health: str, cause: str, tmp_path: Path
+    state: str, checks: list[str], cause: str, tmp_path: Path
 ) -> None:
     def prepare(folder: Path) -> None:
         says(folder, "inspect --format {{.State.Status}} {{.RestartCount}} new*", state)
-        says(folder, "inspect --format {{.State.Health.Status}} new*", health)
+        says(folder, "inspect --format {{.State.Health.Status}} new*", "unhealthy")
         says(folder, "logs *", "error: of the day before", "starting", "error: no such table", "   do: nothing")
-        answer = '503 {"title": "Service Unavailable", "detail": "the schema is behind"}\n'
-        says(folder, "inspect --format {{range .State.Health.Log}}*", '"starting"', json.dumps(answer))
+        says(folder, "inspect --format {{with .State.Health}}*", *checks)
 
     outcome = deploy(tmp_path, prepare=prepare)
     assert outcome.code == 1
@@ -230,6 +236,15 @@ def test_steps_that_would_hurt_end_it_before_anything_is_changed(tmp_path: Path)
     agreed = deploy(tmp_path / "agreed", "--outage")
     assert agreed.code == 0, agreed.printed
     assert calls(agreed, "alembic lint --pending --outage$")
+
+
+def test_a_file_of_a_step_that_is_odd_ends_it_and_is_named(tmp_path: Path) -> None:
+    """The linter has looked at the other files, and says on stdout which is odd."""
+    outcome = deploy(tmp_path, prepare=lambda folder: says(folder, "*alembic lint *", "odd.py:1  no-chain", status=15))
+    assert outcome.code == 15
+    assert "odd.py:1  no-chain" in outcome.printed
+    assert "the pending steps could not be linted" in outcome.printed
+    assert not calls(outcome, "^compose up|backup dump")
 
 
 def test_a_schema_that_is_ahead_is_left_as_it_is(tmp_path: Path) -> None:

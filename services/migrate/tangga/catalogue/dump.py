@@ -1,7 +1,7 @@
 """A schema as named objects, so that two can be compared in words: what pg_dump prints, and what it leaves out.
 
 The migrators' own tables are left out. They are made by whichever release came first, not by a step, so no step could
-mend a difference; what matters about them, that nobody but the owner can write them, is asked for by `facts`.
+mend a difference. What matters is that nobody but the owner can write them: `facts` asks for that.
 """
 
 import re
@@ -9,10 +9,16 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, text
 
-from tangga.catalogue.ours import OF_THE_APPLICATION, OURS
+from tangga.catalogue import ours
+from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, UNNAMED
 
-_OUR_NAMES = {*OURS, "migration_log_id_seq"}
 _HEADER = re.compile(r"-- Name: (?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>[^;]*); Owner:")
+# Tables of the migrators, by their columns (ours.py): there is nothing else in Alembic's.
+_OWN = re.compile(
+    r"^CREATE TABLE [^(]*\(\n +version_num [^,\n]*\n\);|^CREATE TABLE .*\bmigration_(log|backfill) \(\n"
+    r"(.*\n)*? +(image_version text|rows_changed bigint)",
+    re.MULTILINE,
+)
 # Settings of pg_dump's own session, and its last lines.
 _NOT_OF_THE_OBJECT = re.compile(r"$|--|\\|SET default_(tablespace|table_access_method) = ")
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\s"]+)'
@@ -46,9 +52,9 @@ _NARROW = text("""
 _WRITERS = text(f"""
     SELECT 'grant on table ' || relname,
            string_agg(privilege_type || ' TO ' || coalesce(rolname, 'PUBLIC'), ', ' ORDER BY privilege_type, rolname)
-    FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace, aclexplode(relacl)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace, aclexplode(relacl)
     LEFT JOIN pg_roles ON pg_roles.oid = grantee
-    WHERE {OF_THE_APPLICATION} AND relname = ANY (:ours)
+    WHERE {OF_THE_APPLICATION} AND {THE_MIGRATORS}
       AND grantee <> relowner AND privilege_type <> 'SELECT'
     GROUP BY relname
 """)  # noqa: S608 - a condition of ours.py
@@ -58,14 +64,16 @@ def entries(lines: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (type, schema, name, statements) of each object in pg_dump's output; not the migrators' or the server's."""
     header: re.Match[str] | None = None
     body: list[str] = []
+    own: set[tuple[str, str]] = set()
     for line in [*lines, "-- Name: end; Type: END; Schema: -; Owner:"]:
         found = _HEADER.match(line)
         if not found:
             body.append(line)
             continue
-        # What roles.sql takes from everybody there is no step's.
-        ours = header and (header["schema"] == "pg_catalog" or _OUR_NAMES & set(re.split(r"[ .]", header["name"])))
-        if header and not ours:
+        if header and header["type"] == "TABLE" and _OWN.search("\n".join(body)):
+            own |= {(header["schema"], header["name"]), (header["schema"], f"{header['name']}_id_seq")}
+        # No step has done what roles.sql takes from everybody there.
+        if header and header["schema"] != "pg_catalog" and not _is_of(own, header):
             while body and _NOT_OF_THE_OBJECT.match(body[-1]):
                 body.pop()
             while body and re.match(r"$|--", body[0]):
@@ -74,11 +82,19 @@ def entries(lines: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
         header, body = found, []
 
 
+def _is_of(own: set[tuple[str, str]], header: re.Match[str]) -> bool:
+    if header["schema"] == "-" and ours.schema() != UNNAMED:
+        name = header["name"].removeprefix("SCHEMA ")
+        return name in (ours.schema(), ours.identifier(ours.schema()))
+    words = re.split(r"[ .]", header["name"])
+    return any(schema == header["schema"] and name in words for schema, name in own)
+
+
 def objects(lines: Iterable[str]) -> dict[str, str]:
     """Return what pg_dump printed as name -> definition; the columns and CHECKs of a table are objects of their own."""
     found: dict[str, str] = {}
     for kind, schema, name, body in entries(lines):
-        prefix = "" if schema in ("public", "-") else f"{schema}."
+        prefix = "" if schema in (UNNAMED, "-") else f"{schema}."
         key = f"{_KINDS.get(kind, kind.lower())} {prefix}{_readable(kind, name, body, schema)}"
         if kind == "TABLE":
             found |= _table(f"{prefix}{name}", body)
@@ -93,7 +109,7 @@ def objects(lines: Iterable[str]) -> dict[str, str]:
 def facts(connection: Connection) -> dict[str, str]:
     """Return, in the same form, what pg_dump does not say of a database."""
     rows = [*connection.execute(_INVALID), *connection.execute(_NARROW)]
-    rows += connection.execute(_WRITERS, {"ours": [*OURS]})
+    rows += connection.execute(_WRITERS)
     return {str(name): str(definition) for name, definition in rows}
 
 

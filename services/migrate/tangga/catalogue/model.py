@@ -4,18 +4,19 @@ They go by PostgreSQL's own numbers, which no rename changes: two schemas are co
 """
 # ruff: noqa: S608 - what is put into the questions stands in ours.py
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
-from tangga.catalogue.ours import OF_THE_APPLICATION, OURS, title
+from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, title
 
 _TABLES = text(f"""
     SELECT c.oid::int8, nspname, relname, format('%I.%I', nspname, relname), relkind,
            (SELECT min(inhparent)::int8 FROM pg_inherits WHERE inhrelid = c.oid), relispartition
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-    WHERE relkind IN ('r', 'p', 'f') AND {OF_THE_APPLICATION} AND relname <> ALL (:ours)
+    WHERE relkind IN ('r', 'p', 'f') AND {OF_THE_APPLICATION} AND NOT {THE_MIGRATORS}
     ORDER BY nspname, relname
 """)
 _COLUMNS = text("""
@@ -25,7 +26,7 @@ _COLUMNS = text("""
     WHERE attrelid = ANY (CAST(:tables AS oid[])) AND attnum > 0 AND NOT attisdropped
     ORDER BY attrelid, attnum
 """)
-# What an expression or a condition says is only asked for where there is one: it costs more than all the rest.
+# The text of an expression or a condition is asked for only where there is one: it costs more than all the rest.
 _UNIQUE = text("""
     SELECT indexrelid::int8, c.relname, indrelid::int8, (indkey::int2[])[0:indnkeyatts - 1],
            ARRAY(SELECT DISTINCT refobjsubid FROM pg_depend WHERE classid = 'pg_class'::regclass
@@ -41,7 +42,7 @@ _UNIQUE = text("""
 """)
 _CONSTRAINTS = text("""
     SELECT oid::int8, conname, contype, conrelid::int8, conkey, confrelid::int8, confkey,
-           pg_get_expr(conbin, conrelid), convalidated, confdeltype
+           pg_get_expr(conbin, conrelid), convalidated, confdeltype, conparentid::int8, confmatchtype = 'f'
     FROM pg_constraint
     WHERE contype IN ('f', 'c') AND conrelid = ANY (CAST(:tables AS oid[]))
     ORDER BY conname, oid
@@ -127,6 +128,10 @@ class Constraint(NamedTuple):
     validated: bool
     # a: no action, r: restrict, c: cascade, n: set null, d: set default.
     on_delete: str
+    # The constraint that this one was made of, on a partition or to one; 0: none.
+    origin: int = 0
+    # MATCH FULL: the columns of a foreign key are NULL together.
+    match_full: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,13 +155,14 @@ class Schema:
 def read(connection: Connection, *, constraints: bool = True) -> Schema:
     """Return the schema as the connection sees it; without the constraints, if the caller has no need of them."""
 
-    def rows(statement: TextClause, **values: list[Any]) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in connection.execute(statement, values)]
+    def rows(statement: TextClause, **values: Any) -> Sequence[Any]:
+        return connection.execute(statement, values).all()
 
-    tables = {row[0]: Table(*row) for row in rows(_TABLES, ours=[*OURS])}
-    only = [*tables]
+    tables = {row[0]: Table(*row) for row in rows(_TABLES)}
+    # As one text: to parse 500 numbers takes longer than to look them up.
+    only = f"{{{','.join(map(str, tables))}}}"
     for oid, *column in rows(_COLUMNS, tables=only):
-        tables[oid].columns[column[0]] = Column(*column)
+        tables[oid].columns[column[0]] = Column._make(column)
     return Schema(
         tables,
         {oid: Unique(*rest) for oid, *rest in rows(_UNIQUE, tables=only)},

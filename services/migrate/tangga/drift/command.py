@@ -1,9 +1,8 @@
 """Compare the live database with its steps, and the models with the schema; nothing is changed.
 
 The steps up to the live database's revision are run on a scratch database, and the two schemas are compared as pg_dump
-prints them, so that what Alembic's `check` cannot see is seen too: triggers, functions, views, grants, the bodies of
-constraints, the conditions of indexes. A file that was changed after it was applied is found by the checksum in
-migration_log.
+prints them. So it sees what Alembic's `check` cannot: triggers, functions, views, grants, the bodies of constraints,
+the conditions of indexes. The checksum in migration_log shows a file that was changed after it was applied.
 """
 
 import json
@@ -13,7 +12,7 @@ from argparse import ArgumentParser
 
 from tangga.drift.comparison import compare
 from tangga.drift.files import accept
-from tangga.exits import DRIFT, Stop
+from tangga.exits import DRIFT, UNPROVEN, Stop
 from tangga.project import Project
 from tangga.remedies import say
 from tangga.words import count
@@ -30,19 +29,28 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(project: Project) -> None:
-    """Print one line per difference; raises Stop (DRIFT) if there is any."""
+    """Print one line per difference; raises Stop (DRIFT) if there is any.
+
+    Without a difference, it raises Stop (UNPROVEN) if something could not be compared.
+    """
     assert project.config.cmd_opts is not None
     if project.config.cmd_opts.accept:
         accept(project, project.config.cmd_opts.accept)
         sys.stdout.write(f"accepted: {project.config.cmd_opts.accept} as its file is now\n")
         return
     start = time.monotonic()
-    compared, found, notes = compare(project)
+    compared, found, notes, unproven = compare(project)
     seconds = round(time.monotonic() - start, 1)
     if project.config.cmd_opts.json:
-        sys.stdout.write(json.dumps({"objects": compared, "seconds": seconds, "drift": found, "notes": notes}) + "\n")
+        document = {"objects": compared, "seconds": seconds, "drift": found, "notes": notes, "unproven": unproven}
+        sys.stdout.write(json.dumps(document) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in [*found, *(f"note: {note}" for note in notes)]))
+        lines = [*found, *(f"note: {note}" for note in notes), *(f"not compared: {line}" for line in unproven)]
+        if not found:
+            # What was not compared may differ.
+            what = "no drift between steps and database" if notes or unproven else "no drift"
+            lines.append(f"{what}: {compared} objects compared in {seconds} s")
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
     if found:
         raise Stop(
             f"drift: {count(len(found), 'difference')} between files and database",
@@ -50,7 +58,9 @@ def run(project: Project) -> None:
             "alembic drift --accept REVISION",
             DRIFT,
         )
-    if not project.config.cmd_opts.json:
-        # What was not compared may differ.
-        what = "no drift between steps and database" if notes else "no drift"
-        sys.stdout.write(f"{what}: {compared} objects compared in {seconds} s\n")
+    if unproven:
+        raise Stop(
+            f"drift: no difference in what was compared, but {count(len(unproven), 'thing')} could not be compared",
+            "the line says what and why" + say("more-on-proof"),
+            UNPROVEN,
+        )

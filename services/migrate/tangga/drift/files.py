@@ -4,27 +4,30 @@ from alembic.script import Script
 from sqlalchemy import Connection, text
 
 from tangga import connect
+from tangga.catalogue import ours
 from tangga.drift.position import position
 from tangga.exits import UNKNOWN_REVISION, Stop
+from tangga.journal.tables import place
 from tangga.journal.writing import checksum
 from tangga.project import Project
 from tangga.remedies import say
 
-_LOGGED = text("""
-    SELECT DISTINCT ON (revision) revision, checksum FROM migration_log
+_LOGGED = """
+    SELECT DISTINCT ON (revision) revision, checksum FROM {log}
     WHERE outcome = 'done' AND checksum IS NOT NULL ORDER BY revision, id DESC
-""")
-_ACCEPT = text("""
-    INSERT INTO migration_log (revision, direction, outcome, started_at, seconds, checksum, image_version)
+"""
+_ACCEPT = """
+    INSERT INTO {log} (revision, direction, outcome, started_at, seconds, checksum, image_version)
     VALUES (:revision, 'accept', 'done', clock_timestamp(), 0, :checksum, :version)
-""")
+"""
 
 
 def changed(project: Project, connection: Connection, at: tuple[str, ...]) -> list[Script]:
     """Return the steps whose files are not what the database noted when they ran or were accepted."""
-    if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
+    log = place(connection)
+    if log is None:
         return []
-    logged = {row.revision: row.checksum for row in connection.execute(_LOGGED)}
+    logged = {row.revision: row.checksum for row in connection.execute(text(_LOGGED.format(log=log)))}
     found = []
     for step in _steps(project, at)[::-1]:
         # A baseline (squash) stands for files that are gone, and names the checksum that its revision's file had.
@@ -47,7 +50,7 @@ def accept(project: Project, revision: str) -> None:
             "checksum": checksum(steps[revision].path),
             "version": project.settings.version,
         }
-        connection.execute(_ACCEPT, values)
+        connection.execute(text(_ACCEPT.format(log=place(connection) or ours.log())), values)
 
 
 def _steps(project: Project, at: tuple[str, ...]) -> list[Script]:

@@ -5,9 +5,8 @@ the models' tables are made on the scratch database, in a schema beside the step
 pg_dump prints them.
 """
 
-import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from alembic.autogenerate import compare_metadata
@@ -19,12 +18,18 @@ from sqlalchemy.types import TypeEngine
 from tangga.catalogue import dump as schema
 from tangga.causes import one_line
 from tangga.compared import NOT_BY_ALEMBIC, options
-from tangga.drift.beside import BESIDE, DEFAULT, made_beside, types_of
+from tangga.drift.beside import made_beside, types_of
+from tangga.drift.within import Within, compared, subject, table_of
+from tangga.project import version_options
 
-_KINDS = ("column", "constraint", "check constraint", "foreign key", "index")
 _LABELS = text("SELECT enumlabel FROM pg_enum WHERE enumtypid = to_regtype(:name) ORDER BY enumsortorder")
-# Alembic compares defaults, and knows that now() is CURRENT_TIMESTAMP; and whether NULL may be.
-_COMPARED = re.compile(r"(?<! BY) DEFAULT .*?(?= NOT NULL$|$)|( CONSTRAINT \S+)? NOT NULL$", re.DOTALL)
+_LEFT_ALONE = text("""
+    SELECT nspname, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND nspname <> 'information_schema' AND nspname !~ '^pg_' AND (
+        EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) OR NOT pg_has_role(relowner, 'USAGE')
+        OR EXISTS (SELECT FROM pg_depend WHERE (classid, objid, deptype) = ('pg_class'::regclass, c.oid, 'e'))
+    )
+""")
 
 
 class Compared(NamedTuple):
@@ -34,89 +39,81 @@ class Compared(NamedTuple):
     note: str | None
 
 
-def compare(connection: Connection, dump: Callable[[], list[str]], models: Sequence[MetaData]) -> Compared:
-    """Compare the models with a scratch database, of which `dump` returns pg_dump's schema."""
-    context = MigrationContext.configure(connection, opts=options(*models))
+def compare(
+    connection: Connection, dump: Callable[[], list[str]], models: Sequence[MetaData], told: Mapping[str, Any]
+) -> Compared:
+    """Compare the models with a scratch database, of which `dump` returns pg_dump's schema.
+
+    `told`: what env.py configures; its include_object and include_name leave out here what they leave out there.
+    """
+    if not models:
+        return Compared([], "nobody says where the models are ([tool.tangga] metadata, or target_metadata in env.py)")
+    alone = left_alone(connection)
+    context = MigrationContext.configure(connection, opts={**version_options(connection), **_asked(models, told)})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Computed default .* cannot be modified")  # it is said below
         found = compare_metadata(context, models)  # type: ignore[arg-type] # several are one to it
-    lines = [_words(change) for entry in found for change in (entry if isinstance(entry, list) else [entry])]
+    changes = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
+    lines = [_words(change) for change in changes if not _is_of(change, alone)]
     lines += [line for metadata in models for line in _labels(connection, metadata)]
     connection.rollback()
     try:
-        with made_beside(connection, models) as beside:
-            expected, there = _sides(schema.objects(dump()), beside, connection.dialect.identifier_preparer.quote)
+        looked = look(connection, dump, models, told)
     except Exception as error:  # models and types of the authors' own run here
-        problem = f"the models' tables cannot be made on the scratch server ({one_line(error)})"
-        return Compared(lines, f"{problem}, so these were not compared with the models: {NOT_BY_ALEMBIC}")
+        return Compared(lines, f"{cannot_be_made(error)}, so these were not compared with the models: {NOT_BY_ALEMBIC}")
     # What Alembic has said is not said again, nor the parts of a table that is on one side only.
-    known = {_subject(line) for line in lines}
+    known = {subject(line) for line in lines}
     return Compared(
         lines + [
             f"{name}: {_value(model)} in the models, {_value(steps)} in the schema"
-            for name, model, steps in _within(expected, there)
-            if not known & {_subject(name), _table(name)}
+            for name, model, steps in looked.found
+            if not known & {subject(name), table_of(name)}
         ], None
     )  # fmt: skip
 
 
-def _within(expected: dict[str, str], there: dict[str, str]) -> Iterator[tuple[str, str | None, str | None]]:
-    """Yield what differs. The same under another name is no difference here: Alembic compares names, where it can."""
-    renamed = {(_table(name), expected[name]) for name in expected.keys() - there.keys()}
-    renamed &= {(_table(name), there[name]) for name in there.keys() - expected.keys()}
-    for name in sorted(expected.keys() | there.keys()):
-        model, steps = expected.get(name), there.get(name)
-        if model != steps and (_table(name), model or steps) not in renamed:
-            yield name, model, steps
+def _asked(models: Sequence[MetaData], told: Mapping[str, Any]) -> dict[str, Any]:
+    ours, theirs = options(*models), told.get("include_name")
+    ours["include_object"] = told.get("include_object")
+    if theirs:
+        own = ours["include_name"]
+        ours["include_name"] = lambda *asked: own(*asked) and theirs(*asked)
+    return ours
 
 
-def _sides(
-    objects: dict[str, str], beside: dict[str, str], quote: Callable[[str], str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what the models make and what the steps made, of the models' tables."""
-
-    def put_back(words: str, names: dict[str, str]) -> str:
-        for twin, name in names.items():
-            words = words.replace(f"{twin}.", name)
-        return words
-
-    expected, there, tables = {}, {}, set()
-    in_names = {twin: "" if name == DEFAULT else f"{name}." for name, twin in beside.items()}
-    in_words = {twin: f"{quote(name)}." for name, twin in beside.items()}
-    for name, definition in objects.items():
-        if BESIDE in name:
-            plain = put_back(name, in_names)
-            if plain.startswith("table "):
-                tables.add(plain.removeprefix("table "))
-            expected[plain] = put_back(definition, in_words)
-        else:
-            there[name] = definition
-
-    def of_a_model(side: dict[str, str]) -> dict[str, str]:
-        return {
-            name: _COMPARED.sub("", definition) if name.startswith("column ") else definition
-            for name, definition in side.items()
-            if name.startswith(tuple(f"{kind} " for kind in _KINDS)) and _table(name) in tables
-        }  # fmt: skip
-
-    return of_a_model(expected), of_a_model(there)
+def look(
+    connection: Connection, dump: Callable[[], list[str]], models: Sequence[MetaData], told: Mapping[str, Any]
+) -> Within:
+    """Make the models' tables beside the steps', and compare both as pg_dump prints them; raises what that raises."""
+    with made_beside(connection, models, told.get("include_object")) as beside:
+        return compared(schema.objects(dump()), beside, connection.dialect.identifier_preparer.quote)
 
 
-def _subject(line: str) -> str:
-    """Return what a line is about: the table, or table.part."""
-    words = line.partition(": ")[0]
-    return next((words.removeprefix(f"{kind} ") for kind in ("table", *_KINDS) if words.startswith(f"{kind} ")), words)
+def cannot_be_made(error: Exception) -> str:
+    """Say why the models' tables were not compared."""
+    return f"the models' tables cannot be made on the scratch server ({one_line(error)})"
 
 
-def _table(name: str) -> str:
-    return _subject(name).rpartition(".")[0]
+def left_alone(connection: Connection) -> set[tuple[str | None, str]]:
+    """Return schema and name of the tables that no model need describe: partitions, an extension's, somebody else's."""
+    default = connection.dialect.default_schema_name
+    rows = connection.execute(_LEFT_ALONE).all()
+    return {(None if row.nspname == default else row.nspname, row.relname) for row in rows}
+
+
+def _is_of(change: tuple[Any, ...], tables: set[tuple[str | None, str]]) -> bool:
+    """Tell whether a change would remove one of these tables, or what is in it."""
+    if not change[0].startswith("remove_"):
+        return False
+    table = change[1] if change[0] == "remove_table" else getattr(change[1], "table", None)
+    return table is not None and (table.schema, table.name) in tables
 
 
 def _labels(connection: Connection, metadata: MetaData) -> list[str]:
     """Compare the labels of enums, in their order; one that is not there at all is seen with its column."""
     lines = {}
     quote = connection.dialect.identifier_preparer.quote
-    for kind in types_of(metadata):
+    for kind in types_of(metadata.tables.values()):
         if not isinstance(kind, Enum) or not kind.native_enum or not kind.name:
             continue
         name = ".".join(quote(part) for part in (kind.schema, kind.name) if part)

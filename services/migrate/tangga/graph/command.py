@@ -58,7 +58,7 @@ def _schema(project: Project, at: str) -> drawing.Schema:
 def _write(drawings: dict[str, bytes]) -> None:
     folder = Path(FOLDER)
     folder.mkdir(exist_ok=True)
-    # What is drawn anew at any time is not for git.
+    # A drawing can be made anew at any time, so git does not keep it.
     (folder / ".gitignore").write_text("*\n")
     for name, content in drawings.items():
         file = folder / f"graph-{name}.svg"

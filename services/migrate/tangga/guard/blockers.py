@@ -1,6 +1,6 @@
 """Who is in the way: a step that waits for a lock says whom it waits for, while it waits.
 
-The session that waits cannot say it, so a second one asks for it. It is opened only when there has been time to wait.
+The session that waits cannot say it, so a second one asks. That one is opened only when the first has waited a while.
 """
 
 import logging

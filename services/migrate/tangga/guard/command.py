@@ -9,18 +9,18 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from tangga.catalogue.ours import OURS
+from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, title
 from tangga.exits import DRIFT, Stop
 from tangga.project import rehearsal
 from tangga.remedies import say
 
 # An extension's tables are not the application's.
-_tables = text("""
-    SELECT relname FROM pg_class
-    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND relname <> ALL (:own)
-      AND NOT EXISTS (SELECT FROM pg_depend WHERE (classid, objid, deptype) = ('pg_class'::regclass, pg_class.oid, 'e'))
-    ORDER BY relname
-""")
+_tables = text(f"""
+    SELECT nspname, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE {OF_THE_APPLICATION} AND relkind IN ('r', 'p') AND NOT {THE_MIGRATORS}
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE (classid, objid, deptype) = ('pg_class'::regclass, c.oid, 'e'))
+    ORDER BY nspname, relname
+""")  # noqa: S608 - a condition of ours.py
 
 
 class NotWritable(Exception):
@@ -73,7 +73,7 @@ def require_version(heads: Collection[str], context: MigrationContext) -> None:
     if heads or not goes_up_for_real(heads, context):
         return
     assert context.connection is not None
-    found = context.connection.scalars(_tables, {"own": [*OURS]}).all()
+    found = [title(*row) for row in context.connection.execute(_tables)]
     if found:
         names = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         raise Stop(

@@ -19,3 +19,15 @@ def to_stderr() -> None:
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def be_heard() -> None:
+    """Show our own lines beside env.py's logging, whose fileConfig silences every logger that it does not name."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] == "tangga":
+            logger.disabled = False
+    ours = logging.getLogger("tangga")
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler())
+        ours.setLevel(logging.INFO)
+        ours.propagate = False

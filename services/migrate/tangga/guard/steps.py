@@ -11,19 +11,20 @@ step overrides the time-outs by module attributes, in PostgreSQL's notation:
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import Script
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 from tangga.connect import pid_of, set_session
 from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.guard.blockers import Blocker, Retries, Watch, gave_way
 from tangga.guard.command import goes_up_for_real, is_stamp, require_version
+from tangga.guard.session import Session
 from tangga.project import rehearsal
 from tangga.settings import Settings, bounds
 from tangga.version_rows import refuse_surplus
@@ -57,9 +58,7 @@ class Steps:
         self.backfills: set[str] = set()
         self._down = down
         self._watch: Watch | None = None
-        self._in_step = False
-        self._commits_are_repeatable = False
-        self._half_done = False
+        self._session = Session(settings)
 
     @classmethod
     def of(cls, ctx: MigrationContext) -> "Steps":
@@ -95,9 +94,7 @@ class Steps:
         after = min(0.5, self.settings.lock_timeout / 2)
         self.started = time.monotonic()
         with Watch(connection.engine, pid_of(connection), after, lambda: self.started) as self._watch:
-            event.listen(connection, "commit", self._notice_commit)
             yield
-            event.remove(connection, "commit", self._notice_commit)
 
     def blockers(self, since: float | None = None) -> list[Blocker]:
         """Return whom the step waited for last, since it began or since then (monotonic); [] if nobody was seen."""
@@ -108,18 +105,17 @@ class Steps:
         for name in TIMEOUTS:
             context.execute(f"SET {name} = '{self.in_force[name]}'")
 
-    @contextmanager
-    def repeatable(self) -> Iterator[None]:
+    def repeatable(self) -> AbstractContextManager[None]:
         """Declare that what the body commits can be run again, so that a step that was cut off there may be, too."""
-        self._commits_are_repeatable = True
-        try:
-            yield
-        finally:
-            self._commits_are_repeatable = False
+        return self._session.repeatable()
 
-    def _notice_commit(self, _: Connection) -> None:
-        if self._in_step and not self._commits_are_repeatable:
-            self._half_done = True
+    def followed(self, connection: Connection) -> AbstractContextManager[None]:
+        """Follow what the steps do to their transaction and to their session (session.py)."""
+        return self._session.followed(connection)
+
+    def in_step(self, ctx: MigrationContext, script: Script) -> AbstractContextManager[None]:
+        """Say that the body is a step's own code; what it leaves in the session is put back."""
+        return self._session.step(ctx, script)
 
     def _guarded(self, step: MigrationStep, ctx: MigrationContext) -> MigrationStep:
         if not isinstance(step, RevisionStep):
@@ -142,17 +138,14 @@ class Steps:
         module, usual = step.revision.module, timeouts(self.settings)
         own = {name: getattr(module, name) for name in TIMEOUTS if hasattr(module, name)}
         self.started, self.in_force = time.monotonic(), usual | own
-        self.backfills, self._half_done = set(), False
+        self.backfills = set()
         if own:
             self.reset_timeouts()
-        self._in_step = True
-        try:
+        with self.in_step(ctx, step.revision):
             if step.is_upgrade or self._down is None:
                 original()
             else:
                 self._down(ctx, step.revision, functools.partial(self._forgetful, original), self.settings.save_dir)
-        finally:
-            self._in_step = False
         self.in_force = usual
         if own:
             self.reset_timeouts()
@@ -167,10 +160,10 @@ class Steps:
             except Exception as error:
                 if not gave_way(error):
                     raise
-                if self._half_done:
+                if self._session.half_done:
                     raise Stop(
                         f"{title} could not get a lock; it is not tried again, for a part of it is committed "
-                        "(autocommit_block)",
+                        f"({self._session.half_done})",
                         "see whether it can run again as it is; the forms of tangga.safe can",
                         TABLE_LOCK_NOT_OBTAINED,
                     ) from error

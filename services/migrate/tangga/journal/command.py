@@ -1,6 +1,6 @@
 """List the steps, newest first: applied or pending, when, how long it took, by which image version, and who.
 
-What failed stands beneath its step. `--all` lists what was done instead, run by run, downgrades and stamps included.
+Failures stand beneath their step. `--all` lists every run instead, downgrades and stamps included.
 """
 
 import argparse

@@ -8,13 +8,14 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 
 from tangga import connect
+from tangga.journal.tables import place
 from tangga.project import applied
 from tangga.settings import Settings
 
-_ENTRIES = text("""
+_ENTRIES = """
 SELECT revision, direction, outcome, started_at, seconds, image_version, executed_by, error
-FROM migration_log ORDER BY id DESC
-""")
+FROM {log} ORDER BY id DESC
+"""
 
 
 class Entry(NamedTuple):
@@ -55,9 +56,8 @@ def look(settings: Settings) -> Position:
 
 def entries(connection: Connection) -> list[Entry]:
     """Return the rows of migration_log, the newest first; [] if the table is not there."""
-    if connection.scalar(text("SELECT to_regclass('migration_log')")) is None:
-        return []
-    return [Entry(*row) for row in connection.execute(_ENTRIES)]
+    log = place(connection)
+    return [Entry(*row) for row in connection.execute(text(_ENTRIES.format(log=log)))] if log else []
 
 
 def unknown_revisions(scripts: ScriptDirectory, revisions: Iterable[str]) -> list[str]:

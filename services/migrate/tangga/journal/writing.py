@@ -4,6 +4,7 @@ A row is written in the step's own transaction, so it is there exactly if the st
 too, written afterwards. The app can read the table (default privileges), not write it (tables.py).
 """
 
+import functools
 import hashlib
 import logging
 import re
@@ -20,22 +21,27 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects.postgresql import psycopg2
 from sqlalchemy.exc import DBAPIError
 
+from tangga.catalogue import ours
 from tangga.journal import tables
 from tangga.settings import Settings
 
 logger = logging.getLogger("tangga.journal")
 
-_INSERT = text("""
-INSERT INTO migration_log
+_INSERT = """
+INSERT INTO {log}
     (revision, direction, outcome, started_at, seconds, checksum, image_version, error, breaking)
 VALUES (:revision, :direction, :outcome, clock_timestamp() - :seconds * interval '1 second', :seconds, :checksum,
         :version, :error, :breaking)
-""")
-# Compiled once: hundreds of steps in a row should not notice.
-_INSERT_COMPILED = str(_INSERT.compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
+"""
 # A step's attribute: the reason why the release that still runs cannot work with it.
 BREAKS: Final = "breaks_previous_release"
-_OF_A_STEP = re.compile("(INSERT INTO|UPDATE|DELETE FROM) alembic_version ")
+_OF_A_STEP = re.compile(r"(?:INSERT INTO|UPDATE|DELETE FROM) (\S+) ")
+
+
+@functools.cache
+def _compiled(log: str) -> str:
+    """Return the statement as the driver takes it; once, for hundreds of steps in a row should not notice."""
+    return str(text(_INSERT.format(log=log)).compile(dialect=psycopg2.dialect()))  # type: ignore[no-untyped-call]
 
 
 class Running(Protocol):
@@ -67,16 +73,17 @@ def recorded(steps: Running, connection: Connection) -> Iterator[None]:
         nonlocal written
         step = steps.current
         # A merge of branches has several such statements: the first is enough.
-        if step is None or step is written or not _OF_A_STEP.match(statement):
+        found = _OF_A_STEP.match(statement)
+        if step is None or step is written or found is None or found[1] != tables.version_of(context.get_context()):
             return statement, parameters
         written = step
         tables.prepare(context.get_context())
         row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
         if not hasattr(cursor, "mogrify"):  # psycopg (3) sends values apart, so one statement at a time
             with cursor.connection.cursor() as other:
-                other.execute(_INSERT_COMPILED, row)
+                other.execute(_compiled(ours.log()), row)
             return statement, parameters
-        insert = cursor.mogrify(_INSERT_COMPILED, row).decode().replace("%", "%%")
+        insert = cursor.mogrify(_compiled(ours.log()), row).decode().replace("%", "%%")
         return f"{insert};\n{statement}", parameters
 
     event.listen(connection, "before_cursor_execute", before, retval=True)
@@ -97,7 +104,7 @@ def record(steps: Running) -> Any:
         for revision in step.up_revisions:  # a stamp may pass several at once
             assert isinstance(revision, Script)
             direction = "stamp" if step.is_stamp else _direction(step)
-            ctx.impl.execute(_INSERT.bindparams(**_row(steps, revision, direction)))
+            ctx.impl.execute(text(_INSERT.format(log=ours.log())).bindparams(**_row(steps, revision, direction)))
 
     return hook
 
@@ -130,10 +137,10 @@ def record_failure(steps: Running, connection: Connection, error: str) -> None:
         return
     try:
         with connection.engine.begin() as beside:
-            if beside.scalar(text("SELECT to_regclass('migration_log')")) is None:
+            if (log := tables.place(beside)) is None:
                 return
-            tables.complete(beside)
+            tables.complete(beside, log)
             row = _row(steps, step.revision, _direction(step), time.monotonic() - steps.started)
-            beside.execute(_INSERT.bindparams(**row | {"outcome": "failed", "error": error}))
+            beside.execute(text(_INSERT.format(log=log)).bindparams(**row | {"outcome": "failed", "error": error}))
     except DBAPIError as problem:
         logger.warning("the failure could not be noted in migration_log: %s", str(problem.orig).strip())

@@ -1,25 +1,26 @@
 """What only a database can say: which files were changed after they were applied, and which indexes are invalid."""
 
-from pathlib import Path
-
 from alembic.script import Script
 from sqlalchemy import text
 
 from tangga import connect
+from tangga.catalogue.ours import OF_THE_APPLICATION
 from tangga.drift.files import changed
 from tangga.lint.finding import Finding, about_file
 from tangga.lint.rules.files import EDITED
 from tangga.lint.rules.indexes import INVALID_INDEX
 from tangga.project import Project, applied
+from tangga.revision.loading import text_of
 
 # An index that is being built right now is invalid too, and rightly so.
-_INVALID = text("""
-    SELECT indexrelid::regclass::text AS name, indrelid::regclass::text AS table FROM pg_index
-    WHERE NOT indisvalid AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
-      AND indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+_INVALID = text(f"""
+    SELECT relname, indexrelid::regclass::text AS name, indrelid::regclass::text AS table
+    FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE NOT indisvalid AND {OF_THE_APPLICATION}
+      AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index WHERE index_relid IS NOT NULL)
       AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = indexrelid)
-    ORDER BY 1
-""")
+    ORDER BY 2
+""")  # noqa: S608 - a condition of ours.py
 
 
 def pending(project: Project) -> list[Script]:
@@ -37,11 +38,11 @@ def findings(project: Project) -> list[Finding]:
     found = [about_file(project, script, EDITED.problem()) for script in edited]
     for index in invalid:
         problem = INVALID_INDEX.problem(index=index.name, table=index.table)
-        found.append(about_file(project, _maker(project.revisions(), index.name), problem))
+        found.append(about_file(project, _maker(project.revisions(), index.relname), problem))
     return found
 
 
 def _maker(steps: list[Script], name: str) -> Script:
     """Return the newest step whose file names the index; if there is none, the newest of all."""
-    named = [script for script in steps if name.strip('"') in Path(script.path).read_text()]
+    named = [script for script in steps if name in text_of(script.path)]
     return (named or steps)[-1]

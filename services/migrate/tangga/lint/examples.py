@@ -25,7 +25,8 @@ METADATA: Final = MetaData(
 )
 _FILES: Final = {
     "alembic.ini": "[alembic]\nscript_location = %(here)s/migrations\npath_separator = os\n",
-    "pyproject.toml": '[tool.tangga]\nmetadata = ["tangga.lint.examples:METADATA"]\n',
+    "pyproject.toml": '[tool.tangga]\nmetadata = ["tangga.lint.examples:METADATA"]\n'
+    + f"lint_also = {[name for name, rule in RULES.items() if rule.on_request]}\n",
     "migrations/env.py": """
 from alembic import context
 from tangga import connected, guarded
@@ -41,7 +42,6 @@ _GROUND: Final = '''
 @    "prefer-bigint-over-int": "for the examples",
 @    "prefer-identity": "for the examples",
 @    "prefer-text-field": "for the examples",
-@    "require-concurrent-index-creation": "for the examples",
 @}
 op.execute("""
 CREATE TYPE mood AS ENUM ('happy', 'sad');

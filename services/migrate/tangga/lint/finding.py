@@ -1,12 +1,11 @@
 """What the linter says: a problem, and the place in a revision where it is."""
 
-import re
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alembic.script import Script
 
 from tangga.project import Project
+from tangga.revision.loading import line_of
 
 
 class Problem(NamedTuple):
@@ -30,11 +29,16 @@ class Finding(NamedTuple):
     remedy: str
     # The reason that the revision gives in `lint_ignore`; None if this is not an exception.
     exception: str | None = None
+    # The statement, however it is formatted; "" if it is about no statement.
+    about: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return what a program is told."""
+        found = self._asdict()
+        del found["about"]
+        return found
 
 
 def about_file(project: Project, script: Script, problem: Problem, attribute: str = "revision") -> Finding:
     """Return a finding about a file as a whole, at the line that sets `attribute`."""
-    text = Path(script.path).read_text()
-    found = re.search(rf"^{attribute}\b", text, re.MULTILINE)
-    line = text.count("\n", 0, found.start()) + 1 if found else 1
-    return Finding(script.revision, project.file_of(script), line, "", *problem)
+    return Finding(script.revision, project.file_of(script), line_of(script.path, attribute), "", *problem)

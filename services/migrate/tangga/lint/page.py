@@ -7,7 +7,7 @@ from typing import Final
 
 from tangga.lint import examples
 from tangga.lint.examples import Seen
-from tangga.lint.rule import Family, said
+from tangga.lint.rule import Family, Rule, said
 from tangga.lint.rules import FAMILIES
 from tangga.lint.rules.files import SEVERAL_HEADS
 
@@ -24,6 +24,7 @@ Bold is the rule's name. If a step must do it all the same, the exception stands
 lint_ignore = {"ban-drop-column": "release 1.4 was the last to read it; 1.5 runs everywhere"}
 ```
 
+What is found only if asked for hurts nobody now; `lint_also = ["prefer-bigint-over-int"]` in `[tool.tangga]` asks.
 An exception without a reason is a finding, and so is one that is not needed. `safe` is `tangga.safe`.
 """
 _TABLE: Final = "\n| operation | in a step | finding | safe form |\n| --- | --- | --- | --- |\n"
@@ -45,10 +46,16 @@ def page() -> str:
 
 
 def _section(family: Family, seen: Sequence[Seen]) -> Iterator[str]:
+    if not any(rule.examples for rule in family.rules):
+        return
     yield f"\n## {family.title}\n{_TABLE}"
     for one in seen:
         if one.rule in family.rules:
-            yield _row(one.example.name, _code(one.example.unsafe), f"**{one.rule.name}**: {_why(one)}", _safe(one))
+            yield _row(one.example.name, _code(one.example.unsafe), f"{_name(one.rule)}: {_why(one)}", _safe(one))
+
+
+def _name(rule: Rule) -> str:
+    return f"**{rule.name}**" + (" (if asked for)" if rule.on_request else "")
 
 
 def _why(seen: Seen) -> str:

@@ -7,9 +7,10 @@ from typing import Any, Final
 from pglast import ast
 from pglast.enums import AlterTableType, ObjectType
 
+from tangga.catalogue.ours import UNNAMED, title
 from tangga.lint.schema import Column, Schema, Table, column_of
 from tangga.lint.statements import Statement
-from tangga.lint.trees import DATA, changed_by, commands_of, name_of
+from tangga.lint.trees import DATA, changed_by, commands_of, dropped_names, name_of, names_of, renamed_by
 
 _NO_SCHEMA_CHANGE = (
     *DATA, ast.SelectStmt, ast.CopyStmt, ast.TruncateStmt, ast.TransactionStmt, ast.VariableSetStmt, ast.LockStmt,
@@ -31,10 +32,19 @@ class Place:
     dropped_concurrently: set[str] = field(default_factory=set)
     enum_values: list[tuple[int | None, str]] = field(default_factory=list)
     widened: dict[tuple[str, str], Statement] = field(default_factory=dict)
+    # Types, and schemas ("schema x"), that the step has made; and those that it has renamed, and where.
+    named: set[str] = field(default_factory=set)
+    renamed: dict[str, Statement] = field(default_factory=dict)
+    # Tables, and schemas ("schema x"), that the rest of the step drops.
+    to_drop: set[str] = field(default_factory=set)
 
     def is_new(self, relation: Any) -> bool:
         """Tell whether the step itself made the table: then nobody uses it, and it has no rows but the step's."""
         return relation is not None and name_of(relation) in self.made
+
+    def is_passing(self, table: str) -> bool:
+        """Tell whether nobody minds what is done to a table: the step itself made it, or drops it in the end."""
+        return table in self.made or table in self.to_drop or f"schema {table.partition('.')[0]}" in self.to_drop
 
     def are_new(self, relations: Sequence[Any] | None) -> bool:
         """Tell whether the step itself made all of these tables."""
@@ -77,6 +87,20 @@ def _note_enum_value(place: Place, statement: Statement, tree: Any) -> None:
         place.enum_values.append((statement.transaction, tree.newVal))
 
 
+def _note_name(place: Place, _: Statement, tree: Any) -> None:
+    if isinstance(tree, ast.CreateSchemaStmt):
+        place.named.add(f"schema {tree.schemaname}")
+    else:
+        place.named.add(name_of(tree.typevar) if isinstance(tree, ast.CompositeTypeStmt) else names_of(tree)[0])
+
+
+def _note_rename(place: Place, statement: Statement, tree: Any) -> None:
+    if tree.renameType == ObjectType.OBJECT_TABLE and place.is_new(tree.relation):
+        place.made.add(title(tree.relation.schemaname or UNNAMED, tree.newname))
+    elif (name := renamed_by(tree)) and name not in place.named:
+        place.renamed[name] = statement
+
+
 def _note_dropped_index(place: Place, _: Statement, tree: Any) -> None:
     if tree.removeType == ObjectType.OBJECT_INDEX and tree.concurrent:
         place.dropped_concurrently |= {parts[-1].sval for parts in tree.objects or ()}
@@ -95,6 +119,20 @@ _NOTES: Final[dict[type[ast.Node], Callable[[Place, Statement, Any], None]]] = {
     ast.CreateStmt: _note_table,
     ast.CreateTableAsStmt: _note_table,
     ast.AlterEnumStmt: _note_enum_value,
+    ast.CompositeTypeStmt: _note_name,
+    ast.CreateDomainStmt: _note_name,
+    ast.CreateEnumStmt: _note_name,
+    ast.CreateSchemaStmt: _note_name,
+    ast.RenameStmt: _note_rename,
     ast.DropStmt: _note_dropped_index,
     ast.AlterTableStmt: _note_columns,
 }
+
+
+def dropped_by(tree: ast.Node | None) -> set[str]:
+    """Return the tables, and schemas ("schema x"), that a statement drops."""
+    if not isinstance(tree, ast.DropStmt):
+        return set()
+    if tree.removeType == ObjectType.OBJECT_SCHEMA:
+        return {f"schema {name}" for name in dropped_names(tree)}
+    return {*dropped_names(tree)} if tree.removeType == ObjectType.OBJECT_TABLE else set()

@@ -82,8 +82,11 @@ class Rule:
     downwards: bool = False
     # Whether the release that still runs may stumble over it: a step that says so may do it (breaks_previous_release).
     compatibility: bool = False
-    # Whether only a database can say it: then an exception for it is not unused because nobody asked one.
+    # Whether only a database can say it: if nobody asked one, an exception for it does not count as unused.
     of_the_database: bool = False
+    # Whether it is about what may be regretted in years, and hurts nobody now: it holds where a project asks for it, by
+    # lint_also in [tool.tangga].
+    on_request: bool = False
     examples: tuple[Example, ...] = ()
 
     def problem(self, **values: str) -> Problem:

@@ -11,7 +11,8 @@ from typing import Any, Final
 from pglast import ast, parse_sql
 from pglast.enums import AlterTableType, ConstrType, NullTestType, ObjectType
 
-from tangga.lint.trees import name_of
+from tangga.catalogue.ours import UNNAMED, title
+from tangga.lint.trees import dropped_names, name_of
 from tangga.lint.types import SERIALS, Type, type_of
 
 
@@ -43,6 +44,7 @@ class Table:
 
     columns: dict[str, Column] = field(default_factory=dict)
     constraints: dict[str, Constraint] = field(default_factory=dict)
+    indexes: frozenset[str] = frozenset()
 
     def with_column(self, name: str, column: Column | None) -> "Table":
         """Return the table with that column changed, added, or (None) without it."""
@@ -116,11 +118,23 @@ def _alter(schema: Schema, tree: Any) -> None:
     schema[name_of(tree.relation)] = table
 
 
+def _index(schema: Schema, tree: Any) -> None:
+    name = name_of(tree.relation)
+    if tree.idxname:
+        table = schema.get(name, Table())
+        schema[name] = replace(
+            table, indexes=table.indexes | {title(tree.relation.schemaname or UNNAMED, tree.idxname)}
+        )
+
+
 def _drop(schema: Schema, tree: Any) -> None:
     if tree.removeType == ObjectType.OBJECT_TABLE:
-        for parts in tree.objects or ():
-            names = [part.sval for part in parts]
-            schema.pop(".".join(names if names[0] != "public" else names[1:]), None)
+        for name in dropped_names(tree):
+            schema.pop(name, None)
+    elif tree.removeType == ObjectType.OBJECT_INDEX:
+        gone = {*dropped_names(tree)}
+        for name, table in schema.items():
+            schema[name] = replace(table, indexes=table.indexes - gone) if table.indexes & gone else table
 
 
 def _rename(schema: Schema, tree: Any) -> None:
@@ -143,16 +157,17 @@ def _alter_sequence(schema: Schema, tree: Any) -> None:
 
 
 def _serial_columns(schema: Schema) -> Iterator[tuple[str, str, Column]]:
-    for title, table in schema.items():
+    for table_name, table in schema.items():
         for name, column in table.columns.items():
             if column.sequence:
-                yield title, name, column
+                yield table_name, name, column
 
 
 _CHANGES: Final[dict[type[ast.Node | None], Callable[[Schema, Any], None]]] = {
     ast.CreateStmt: _create,
     ast.AlterTableStmt: _alter,
     ast.DropStmt: _drop,
+    ast.IndexStmt: _index,
     ast.RenameStmt: _rename,
     ast.AlterSeqStmt: _alter_sequence,
 }

@@ -1,4 +1,4 @@
-"""squawk, run once for all steps, a file for each. In which cases it is wrong stands in rules/, by its rules' names.
+"""squawk, run once for all steps, a file for each. rules/ says, by its rules' names, in which cases it is wrong.
 
 Never all steps in one file: a table that an earlier step made would count as new, and everything about it as harmless.
 """

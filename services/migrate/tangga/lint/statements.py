@@ -44,6 +44,16 @@ def statements(step: Step) -> list[Statement]:
     return found
 
 
+def unformatted(sql: str) -> str:
+    """Return a statement without what formatting changes: blanks, comments, the case of keywords and names."""
+    try:
+        tokens = [(token.name, sql[token.start : token.end + 1]) for token in pglast.parser.scan(sql)]
+    except pglast.Error:
+        return " ".join(sql.split())
+    words = (text if text[0] in "'\"$" else text.lower() for name, text in tokens if not name.endswith("_COMMENT"))
+    return " ".join(words).removesuffix(" ;")
+
+
 def _split(printed: Printed) -> Iterator[Statement]:
     whole = Statement(printed.sql, None, printed.line, printed.helper, None)
     try:

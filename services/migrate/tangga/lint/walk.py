@@ -6,12 +6,12 @@ from alembic.script import Script
 
 from tangga.lint import rules, schema, squawk
 from tangga.lint.finding import Finding, Problem
-from tangga.lint.place import Place
+from tangga.lint.place import Place, dropped_by
 from tangga.lint.rendering import Step, render
 from tangga.lint.rule import Function
 from tangga.lint.rules.constraints import NEVER_VALIDATED, is_not_valid
 from tangga.lint.schema import Schema
-from tangga.lint.statements import Statement, statements
+from tangga.lint.statements import Statement, statements, unformatted
 from tangga.lint.trees import added_not_valid
 from tangga.project import Project
 
@@ -40,6 +40,7 @@ class _Walk:
         """Yield what is wrong with one direction of one revision."""
         place = Place(self._before(step))
         for number, statement in enumerate(own):
+            place.to_drop = set().union(*(dropped_by(each.tree) for each in own[number + 1 :]))
             problems = [*rules.of_statement(statement, place)]
             problems += rules.true_alarms(alarms.get(number, ()), statement, place)
             for problem in problems:
@@ -62,7 +63,7 @@ class _Walk:
         for head in heads:
             for (table, name), (step, statement) in self._not_validated.items():
                 if is_not_valid(self._after[head], table, name):
-                    yield self._finding(step, statement.line, NEVER_VALIDATED.problem(constraint=name))
+                    yield self._finding(step, statement.line, NEVER_VALIDATED.problem(constraint=name), statement)
 
     def _before(self, step: Step) -> Schema:
         if step.direction == "down":
@@ -78,7 +79,8 @@ class _Walk:
 
     def _held(self, step: Step, statement: Statement, problem: Problem) -> Iterator[Finding]:
         if rules.holds(problem.rule, step.direction):
-            yield self._finding(step, statement.line, problem)
+            yield self._finding(step, statement.line, problem, statement)
 
-    def _finding(self, step: Step, line: int, problem: Problem) -> Finding:
-        return Finding(step.revision, self._files[step.revision], line, step.direction, *problem)
+    def _finding(self, step: Step, line: int, problem: Problem, statement: Statement | None = None) -> Finding:
+        about = unformatted(statement.sql) if statement else ""
+        return Finding(step.revision, self._files[step.revision], line, step.direction, *problem, about=about)

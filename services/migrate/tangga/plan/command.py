@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser
 from contextlib import redirect_stdout
 
+from tangga import causes
 from tangga.exits import FINDINGS, STEP_FAILED, Stop
 from tangga.plan.assertions import VIOLATED
 from tangga.plan.making import make
@@ -50,7 +51,7 @@ def verdict(plan: Plan) -> None:
         assert step.error is not None
         raise Stop(
             f"on the scratch copy, {step.error}",
-            "mend the step; the live database is as it was",
+            f"{causes.remedy(step.error) or 'mend the step'}; the live database is as it was",
             STEP_FAILED,
         )
     if violated := plan.with_outcome(VIOLATED):

@@ -7,23 +7,25 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tangga import connect, lint
-from tangga.catalogue.ours import OF_THE_APPLICATION, title
+from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, title
 from tangga.connect import LOCK_NOT_AVAILABLE, sqlstate
 from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.plan.assertions import ask
+from tangga.plan.besides import hurried
 from tangga.plan.model import Plan, Size
 from tangga.plan.trial import try_out
 from tangga.project import Project, applied
 from tangga.settings import Settings, bounds
 
 _SIZES = text(f"""
-    SELECT nspname, c.relname, format('%I.%I', nspname, c.relname) AS sql,
+    SELECT nspname, c.relname, format('%I.%I', nspname, c.relname) AS sql, relkind <> 'm' AND NOT relispartition AS own,
            greatest(reltuples, n_live_tup, 0)::int8 AS rows, pg_total_relation_size(c.oid) AS bytes,
            (relrowsecurity AND (relforcerowsecurity OR NOT pg_has_role(relowner, 'USAGE'))
             AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolbypassrls OR rolsuper))) AS hidden
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
     LEFT JOIN pg_stat_all_tables AS s ON s.relid = c.oid
     WHERE relkind IN ('r', 'p', 'm') AND {OF_THE_APPLICATION} AND has_table_privilege(c.oid, 'SELECT')
+      AND NOT {THE_MIGRATORS}
 """)  # noqa: S608 - a condition of ours.py
 
 
@@ -43,10 +45,12 @@ def make(project: Project, to: str = "head", *, seconds: int = 60) -> Plan:
     with read_only(settings, seconds).connect() as live:
         for asked in attempt.questions:
             asked.step.assertions.append(ask(live, asked.question, asked.changed, asked.grown))
-    for finding in lint.findings(project, [script.revision for script in pending]) if pending else ():
+    with hurried():
+        findings = lint.findings(project, [script.revision for script in pending]) if pending else ()
+    for finding in findings:
         for step in attempt.steps:
             if step.revision == finding.revision:
-                step.findings.append(finding._asdict())
+                step.findings.append(finding.plain())
     touched = {touch.table for step in attempt.steps for statement in step.statements for touch in statement.touches}
     return Plan(
         database=f"{settings.database} at {settings.address}",
@@ -85,6 +89,9 @@ def _tables(live: Connection, settings: Settings) -> tuple[dict[str, Size], list
         for row in live.execute(_SIZES).all():
             name = title(row.nspname, row.relname)
             sizes[name] = Size(row.rows, row.bytes)
+            # A partition is its table's, and a view is filled by others.
+            if not row.own:
+                continue
             if row.hidden:
                 holds = row.bytes > 0
             else:

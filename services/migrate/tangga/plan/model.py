@@ -59,6 +59,8 @@ class Step:
     findings: list[dict[str, Any]] = field(default_factory=list)
     assertions: list[Assertion] = field(default_factory=list)
     error: str | None = None
+    # What it does besides its statements: besides.py.
+    besides: list[str] = field(default_factory=list)
 
 
 @dataclass

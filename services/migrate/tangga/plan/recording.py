@@ -18,20 +18,24 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from tangga import connect
-from tangga.catalogue.ours import OF_THE_APPLICATION, OURS
+from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, speaks_of_them
 from tangga.connect import ACTIVE_TRANSACTION, INVALID_TERMINATION, driver_connection, sqlstate
 from tangga.plan import cursors
 from tangga.plan.cursors import rows
 from tangga.plan.locks import IN_PG_LOCKS, Modes
 from tangga.plan.model import Statement
 from tangga.plan.work import Look, Relation, Seen, statement
+from tangga.settings import bounds
 
 _POLL_SECONDS = 0.005
+# On a server of our own nobody is waited for but the step itself, which may have left a transaction open.
+LOOK_SECONDS = 10
+# Where a statement may run for ever: not on a copy with a few rows.
+_STATEMENT_SECONDS = 900
 # libpq's PGTransactionStatusType: outside of a transaction, and in one that has failed.
 _IDLE, _IN_ERROR = 0, 3
 _ONLY_OUTSIDE = (ACTIVE_TRANSACTION, INVALID_TERMINATION)
 
-_ours = re.compile(rf"\b({'|'.join(OURS)})\b")
 _no_step = re.compile(r"\s*(BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
 
 _RELATIONS = f"""
@@ -40,7 +44,7 @@ _RELATIONS = f"""
            coalesce(s.n_tup_ins, 0), coalesce(s.n_tup_upd + s.n_tup_del, 0)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_stat_xact_all_tables AS s ON s.relid = c.oid
-    WHERE {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I')
+    WHERE {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I') AND NOT {THE_MIGRATORS}
 """  # noqa: S608 - a condition of ours.py
 _LOCKS = """
     SELECT relation::int8, mode, granted FROM pg_locks
@@ -63,9 +67,14 @@ _READABLE = f"""
 class Recorder:
     """Records the statements of the connections of `self.engine`, on a scratch database."""
 
-    def __init__(self, scratch: Engine, observer: Connection) -> None:
-        """`observer` is a connection of its own to the same database, in autocommit."""
+    def __init__(self, scratch: Engine, observer: Connection, statement_seconds: float = 0) -> None:
+        """`observer` is a connection of its own to the same database, in autocommit; a statement may take so long."""
         self._scratch = scratch
+        # No wait without an end: what waits for longer is said to be the step's fault (trial.py).
+        self._bounds = bounds(
+            {"lock_timeout": LOOK_SECONDS, "statement_timeout": statement_seconds or _STATEMENT_SECONDS}
+        )
+        connect.set_session(observer, self._bounds)
         self._observer = driver_connection(observer)
         self._live = {oid for (oid,) in rows(self._observer, "SELECT oid::int8 FROM pg_class")}
         self._row_counts: dict[int, int] = {}
@@ -74,17 +83,17 @@ class Recorder:
             scratch.url,
             "plan",
             # The copy holds few rows, so the planner would scan also where there is an index.
-            session={"enable_seqscan": "off"},
+            session={"enable_seqscan": "off", **self._bounds},
             cursor_factory=cursors.factory(scratch.url, self),
         )
 
     @contextmanager
     def step(self) -> Iterator[list[Statement]]:
         """Record into the list that is yielded, while the body runs."""
-        self._row_counts = {
-            oid: rows(self._observer, f"SELECT count(*) FROM {name}")[0][0]  # noqa: S608 - quoted by the server
-            for oid, name in rows(self._observer, _READABLE)
-        }
+        tables = rows(self._observer, _READABLE)
+        counts = ", ".join(f"(SELECT count(*) FROM {name})" for _, name in tables)  # noqa: S608 - quoted by the server
+        found = rows(self._observer, f"SELECT ARRAY[{counts}]::bigint[]")[0][0]
+        self._row_counts = {oid: number for (oid, _), number in zip(tables, found, strict=True)}
         self._statements = []
         try:
             yield self._statements
@@ -124,8 +133,8 @@ class Recorder:
     def _transaction(self, connection: Any, sql: str) -> str | None:
         """Return in whose transaction a statement is noted, "step" or "own"; None if it is not to be noted."""
         status = connection.info.transaction_status
-        # `_ours`: rows in alembic_version and migration_log are written by every step alike.
-        if self._statements is None or status == _IN_ERROR or _no_step.match(sql) or _ours.search(sql):
+        # Rows in alembic_version and migration_log are written by every step alike.
+        if self._statements is None or status == _IN_ERROR or _no_step.match(sql) or speaks_of_them(sql):
             return None
         return "own" if connection.autocommit and status == _IDLE else "step"
 
@@ -145,7 +154,7 @@ class Recorder:
         before = self._look(connection)
         locks: Modes = {}
         tables = rows(self._observer, _OWN_TABLES)[0][0]
-        others = connect.engine(self._scratch.url, "plan")
+        others = connect.engine(self._scratch.url, "plan", session=self._bounds)
         with ThreadPoolExecutor(1) as pool, others.connect() as changer, others.connect() as writer:
             if tables:
                 changer.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE".replace("%", "%%"))

@@ -7,23 +7,25 @@ from dataclasses import dataclass
 
 from alembic.script import Script
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from tangga.catalogue import model
 from tangga.catalogue.model import Schema
-from tangga.catalogue.ours import OURS
-from tangga.connect import diagnosis, is_of_integrity
+from tangga.catalogue.ours import title
+from tangga.causes import one_line
+from tangga.connect import LOCK_NOT_AVAILABLE, QUERY_CANCELED, diagnosis, is_of_integrity, sqlstate
+from tangga.exits import STEP_FAILED, Stop
 from tangga.failures import explain
 from tangga.plan.assertions import Question
+from tangga.plan.besides import besides
 from tangga.plan.demands import demands
 from tangga.plan.model import Statement, Step
 from tangga.plan.recording import Recorder
 from tangga.plan.steps import losses, step_of
 from tangga.project import Project
-from tangga.scratch import rows
+from tangga.scratch.rows import generate
 from tangga.scratch.server import Scratch
 
-# Of each table that is not empty in the live database. Enough for each branch of a step; a scan of them costs nothing.
+# For each table that has rows in the live database: enough for each branch of a step, and a scan costs nothing.
 _ROWS = 20
 
 
@@ -59,7 +61,7 @@ def try_out(project: Project, pending: Sequence[Script], filled: Collection[str]
     while True:
         attempt = _attempt(project, pending, filled, empty)
         error = _broken_by_rows(attempt.failure)
-        table = diagnosis(error).table_name if error else None
+        table = _table(error) if error else None
         if error is None or table is None or table in empty or table not in filled:
             break
         failed.append((error, attempt))
@@ -74,9 +76,11 @@ def _attempt(project: Project, pending: Sequence[Script], filled: Collection[str
     attempt = Attempt([], [], None, dict(empty))
     if not pending:
         return attempt
-    with Scratch(project).copy_of_live() as engine, _autocommit(engine) as observer:
-        recorder = Recorder(engine, observer)
-        _fill(engine, [table for table in filled if table not in empty], attempt.without_rows)
+    scratch = Scratch(project)
+    with scratch.copy_of_live() as engine, _autocommit(engine) as observer:
+        recorder = Recorder(engine, observer, project.settings.statement_timeout)
+        with scratch.seeing_all(engine).begin() as filling:
+            attempt.without_rows |= generate(filling, _ROWS, [table for table in filled if table not in empty]).empty
         run = _Run(project, recorder, observer, attempt)
         with recorder.engine.connect() as connection:
             for script in pending:
@@ -101,13 +105,17 @@ class _Run:
     def step(self, connection: Connection, script: Script) -> None:
         """Run one step; what comes of it is added to the attempt."""
         before = self._now
-        with self._recorder.step() as statements:
-            try:
-                self._project.upgrade(connection, script.revision)
-            except Exception as error:
-                self._attempt.failure = error
-        self._now = model.read(self._observer)
+        with _bounded(script):
+            with besides(script) as also, self._recorder.step() as statements:
+                try:
+                    self._project.upgrade(connection, script.revision)
+                except Exception as error:
+                    self._attempt.failure = error
+                    # It holds locks no longer than it would in the database that it is for.
+                    connection.rollback()
+            self._now = model.read(self._observer)
         step = step_of(self._project, script, statements, losses(before, self._now, self._live))
+        step.besides = also
         self._attempt.steps.append(step)
         if self._attempt.failure:
             step.error = explain(self._attempt.failure, self._project).what
@@ -127,26 +135,6 @@ class _Run:
                 self._grown.add(number)
 
 
-def _fill(engine: Engine, tables: Collection[str], without_rows: dict[str, str]) -> None:
-    """Generate rows; a table that takes none is noted."""
-    with engine.begin() as connection:
-        left = {table: "" for table in tables if table not in OURS}
-        while left:
-            refused: dict[str, str] = {}
-            # All at once, parents first; only if that is refused, table by table, as far as it goes.
-            for group in ([*left],) if not any(left.values()) else [[table] for table in left]:
-                try:
-                    with connection.begin_nested():
-                        rows.generate(connection, _ROWS, group)
-                except (rows.RowsRefused, DBAPIError) as error:
-                    why = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-                    refused |= dict.fromkeys(group, why)
-            if len(refused) == len(left) and any(left.values()):
-                without_rows.update(refused)
-                return
-            left = refused
-
-
 def _broken_by_rows(failure: BaseException | None) -> BaseException | None:
     """Return the error if a step failed because rows do not meet a constraint."""
     while failure is not None:
@@ -156,11 +144,16 @@ def _broken_by_rows(failure: BaseException | None) -> BaseException | None:
     return None
 
 
+def _table(error: BaseException) -> str | None:
+    said = diagnosis(error)
+    return title(said.schema_name, said.table_name) if said.table_name else None
+
+
 def _decides(question: Question, error: BaseException, step: Step) -> bool:
     """Tell whether the live rows can be asked just what the generated ones failed in this step."""
     assertion, said = question.assertion, diagnosis(error)
     broken = said.constraint_name
-    if question.sql is None or assertion.table != said.table_name:
+    if question.sql is None or assertion.table != _table(error):
         return False
     if assertion.demand != "not null":
         return bool(assertion.name == broken)
@@ -169,6 +162,22 @@ def _decides(question: Question, error: BaseException, step: Step) -> bool:
     # safe.set_not_null: a CHECK that says so, validated, and dropped again.
     says_so = re.compile(rf"{re.escape(broken)}\W.*\b{re.escape(assertion.name)}\W+IS NOT NULL", re.DOTALL)
     return any(says_so.search(statement.sql) for statement in step.statements)
+
+
+@contextmanager
+def _bounded(script: Script) -> Iterator[None]:
+    """Say what it means that a look at the copy has to wait: nobody but the steps works there."""
+    try:
+        yield
+    except Exception as error:
+        if sqlstate(error) not in (LOCK_NOT_AVAILABLE, QUERY_CANCELED):
+            raise
+        raise Stop(
+            f"what step {script.revision} ({script.doc}) does cannot be looked at: it, or a step before it, has left "
+            f"a transaction open that holds locks ({one_line(error)})",
+            "see whether it opens a connection of its own and does not close it; the step's own is op.get_bind()",
+            STEP_FAILED,
+        ) from error
 
 
 @contextmanager

@@ -70,6 +70,8 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
             for cells in _lines(plan, statement):
                 table.add_row(*cells)
         console.print(table)
+    for what in step.besides:
+        console.print(f"  [yellow]besides: {escape(what)}[/]", soft_wrap=True)
     for assertion in step.assertions:
         console.print(f"  data: {_answer(assertion)}", soft_wrap=True)
     for finding in step.findings:
@@ -89,9 +91,11 @@ def _lines(plan: Plan, statement: Statement) -> Iterator[list[str]]:
     # On one line, a comment would swallow what follows it.
     sql = re.sub(r"--[^\n]*", "", statement.sql)
     sql = escape(textwrap.shorten(sql, _STATEMENT_LETTERS, placeholder=" …"))
-    if not statement.touches:
+    # Nobody else sees a table that is new: its locks, once they are taken, are no news.
+    touches = [touch for touch in statement.touches if touch.taken or touch.work or not touch.new]
+    if not touches:
         yield [sql, "", "", "", "", "", ""]
-    for touch in statement.touches:
+    for touch in touches:
         size = plan.tables.get(touch.table)
         yield [sql, *_cells(touch, size)]
         sql = ""

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tangga.catalogue.ours import OURS, title
+from tangga.catalogue.ours import is_the_migrators, title
 from tangga.plan.locks import MODES, Modes, by_strength, strength
 from tangga.plan.model import Statement, Touch
 
@@ -69,7 +69,9 @@ def statement(seen: Seen, live: set[int], row_counts: dict[int, int]) -> Stateme
     touches = []
     for oid, modes in seen.locks.items():
         relation = seen.before.get(oid) or seen.after.get(oid)
-        if relation is None or relation.name in OURS or not _matters(oid, relation, seen.locks, new=oid not in live):
+        if relation is None or is_the_migrators(relation.schema, relation.name):
+            continue
+        if not _matters(oid, relation, seen.locks, new=oid not in live):
             continue
         held = seen.held.get(oid, set())
         locks = by_strength(modes)

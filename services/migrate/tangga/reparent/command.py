@@ -15,6 +15,7 @@ from tangga.project import Project
 from tangga.remedies import say
 from tangga.reparent.branches import Branch, branch_of, named, other_head, unapplied
 from tangga.reparent.rewriting import replace, rewritten
+from tangga.revision import head_file
 from tangga.words import print_lines
 
 HELP = "Put local, unapplied steps onto the other head."
@@ -36,6 +37,7 @@ def run(project: Project) -> None:
         return
     first, onto = _chosen(project, heads, options)
     left = _moved(project, first, onto, len(heads) - 1)
+    head_file.keep(project)
     file = Path(first.path)
     print_lines(
         f"{named(first)} stood on {first.down_revision or 'nothing'}, and stands on {onto} now",

@@ -2,11 +2,10 @@
 
 from alembic.operations import MigrationScript
 from alembic.runtime.migration import MigrationContext
-from alembic.util import msg
 
-from tangga import compared
 from tangga.exits import BEHIND, Stop
 from tangga.journal.history import applied_below
+from tangga.project import environment
 from tangga.remedies import say
 
 
@@ -15,8 +14,8 @@ def check_revision(
 ) -> None:
     """Alembic's process_revision_directives hook: look before a file is written.
 
-    A new step stands on steps that have run: raises Stop while the database is behind. An autogenerate that found
-    nothing writes no file, and says so.
+    A new step stands on steps that have run: raises Stop while the database is behind. What autogenerate (and `check`)
+    has found is completed by what only the scratch server shows; if nothing is found, no file is written.
     """
     assert context.config is not None
     assert context.script is not None
@@ -33,9 +32,14 @@ def check_revision(
                 f"{say('migrate')}, then {say('revision')} again",
                 BEHIND,
             )
-    if not getattr(context.config.cmd_opts, "autogenerate", False):
-        return
-    if all(directive.upgrade_ops is None or directive.upgrade_ops.is_empty() for directive in directives):
-        directives.clear()
-        msg("Alembic finds no difference between models and database, so no file was written.")
-        msg(f"It does not compare {compared.NOT_BY_ALEMBIC}: {say('check')} does, then write the step by hand.")
+    if _is_automatic() and context.connection is not None:
+        from tangga.revision.automatic import complete  # only now: an upgrade does not pay for it
+
+        complete(context, directives)
+
+
+def _is_automatic() -> bool:
+    """Tell whether the models are compared: `revision --autogenerate`, or `check`."""
+    running = environment()
+    revision = running.context_opts.get("revision_context") if running else None
+    return bool(revision is not None and revision.command_args.get("autogenerate"))

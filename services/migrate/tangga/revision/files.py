@@ -1,6 +1,6 @@
 """The revision files: an id that is there twice, and a file that cannot be loaded, are named before anything runs.
 
-Alembic only warns of the former, and goes on with one of the two files; of the latter it says what, and not where.
+Alembic only warns of the former, and goes on with one of the two files. Of the latter it says what, but not where.
 """
 
 import re

@@ -20,6 +20,7 @@ from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from tangga.catalogue import ours
 from tangga.guard.blockers import Retries, described, gave_way, sessions
 from tangga.guard.steps import Steps
 from tangga.journal import tables
@@ -90,7 +91,7 @@ def forget(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], r
     # A step that has a backfill has run it in this process, be it for the second time.
     if (ctx.as_sql or step.is_upgrade) and not Steps.of(ctx).backfills:
         return
-    delete = "DELETE FROM migration_backfill"
+    delete = f"DELETE FROM {ours.backfill()}"
     if step.is_upgrade:
         delete += f" WHERE revision IN ({', '.join(repr(revision) for revision in step.up_revision_ids)})"
     ctx.impl.execute(text(escaped(delete)))

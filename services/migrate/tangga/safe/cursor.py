@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from tangga.catalogue.ours import backfill
 from tangga.safe.escaping import escaped
 
 _KEY = text("""
@@ -16,8 +17,8 @@ _KEY = text("""
            ) AS usable
     FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = :key AND NOT attisdropped
 """)
-_READ = text("SELECT * FROM migration_backfill WHERE revision = :revision AND name = :name")
-_FINISH = text("UPDATE migration_backfill SET finished = true WHERE revision = :revision AND name = :name")
+_READ = "SELECT * FROM {backfill} WHERE revision = :revision AND name = :name"
+_FINISH = "UPDATE {backfill} SET finished = true WHERE revision = :revision AND name = :name"
 # Transactions that have written to the table and are still open.
 _WRITERS = text("""
     SELECT pid, virtualtransaction FROM pg_locks
@@ -61,7 +62,7 @@ class Cursor:
         values = {**self._id, "statement": self._update}
         inserted = self._connection.execute(
             text(f"""
-                INSERT INTO migration_backfill (revision, name, statement, end_key, rows_total)
+                INSERT INTO {backfill()} (revision, name, statement, end_key, rows_total)
                 SELECT :revision, :name, :statement,
                        (SELECT {self._key} FROM {self.table} ORDER BY 1 DESC LIMIT 1)::text,
                        (SELECT count(*) FROM {self.table})
@@ -73,17 +74,17 @@ class Cursor:
         if at.statement != self._update:
             raise ValueError(
                 f"the backfill {self.name} was begun with another UPDATE, which has changed {at.rows_changed:,} "
-                f"rows: {at.statement}. Put that back, or, to begin again: DELETE FROM migration_backfill"
+                f"rows: {at.statement}. Put that back, or, to begin again: DELETE FROM {backfill()}"
             )
         return bool(inserted.rowcount)
 
     def read(self) -> Any:
         """Return the row of migration_backfill."""
-        return self._connection.execute(_READ, self._id).one()
+        return self._connection.execute(text(_READ.format(backfill=backfill())), self._id).one()
 
     def finish(self) -> None:
         """Note that all rows are done."""
-        self._connection.execute(_FINISH, self._id)
+        self._connection.execute(text(_FINISH.format(backfill=backfill())), self._id)
 
     def writers(self) -> set[tuple[int, str]]:
         """Return the transactions that have written to the table and are still open: pid and virtual transaction."""
@@ -113,13 +114,13 @@ class Cursor:
         after = f"{self._key} > CAST(:last AS {self._type}) AND" if last is not None else ""
         statement = text(f"""
             WITH progress AS (
-                SELECT FROM migration_backfill
+                SELECT FROM {backfill()}
                 WHERE revision = :revision AND name = :name AND last_key IS NOT DISTINCT FROM :last FOR UPDATE
             ), changed AS (
                 {escaped(self._update)} AND EXISTS (SELECT FROM progress)
                   AND {after} {self._key} <= CAST(:upper AS {self._type}) RETURNING 1
             )
-            UPDATE migration_backfill
+            UPDATE {backfill()}
             SET last_key = :upper, rows_done = rows_done + :rows,
                 rows_changed = rows_changed + (SELECT count(*) FROM changed)
             WHERE revision = :revision AND name = :name AND EXISTS (SELECT FROM progress)

@@ -1,6 +1,7 @@
 """What is there already under a name, as PostgreSQL writes it: what was asked for, or something else.
 
-How PostgreSQL would write what is asked for is seen by making it on an empty table, which is gone afterwards.
+It is made on an empty table, to see how PostgreSQL would write what is asked for; that table is gone afterwards. Here a
+table's name is as SQL wants it: quoted, with its schema.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ import sqlalchemy as sa
 from alembic import op
 
 
-def quoted(name: str) -> str:
-    """Return a name as SQL wants it."""
-    return op.get_context().dialect.identifier_preparer.quote(name)
+def quoted(name: str, schema: str | None = None) -> str:
+    """Return a name as SQL wants it, with its schema before it if one is given."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    return f"{quote(schema)}.{quote(name)}" if schema else quote(name)
 
 
 def online() -> bool:
@@ -27,7 +29,7 @@ def scalar(statement: str, **values: str) -> Any:
 
 
 def has_constraint(table: str, name: str, wanted: Callable[[], str]) -> bool:
-    """Tell whether the constraint is there; ValueError if it is there as something else."""
+    """Tell whether the constraint is there; ValueError if it is there as something else. The table is quoted."""
     if not online():
         return False
     there = scalar(
@@ -35,7 +37,7 @@ def has_constraint(table: str, name: str, wanted: Callable[[], str]) -> bool:
         SELECT pg_get_constraintdef(oid) FROM pg_constraint
         WHERE conrelid = CAST(:table AS regclass) AND conname = :name
         """,
-        table=quoted(table),
+        table=table,
         name=name,
     )
     if there is not None:
@@ -64,7 +66,7 @@ def require_same(what: str, there: str | None, wanted: str | None) -> None:
 def empty_copy(table: str | None) -> Iterator[str]:
     """Make an empty table with a table's columns, to see how PostgreSQL writes a definition; gone after the body."""
     connection = op.get_bind()
-    columns = f"LIKE {quoted(table)}" if table else ""
+    columns = f"LIKE {table}" if table else ""
     with connection.begin_nested() as savepoint:
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE tangga_copy ({columns})"))
         yield "tangga_copy"
@@ -90,7 +92,7 @@ def index_as_postgres_writes_it(name: str, table: str) -> str | None:
         FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
         WHERE indrelid = CAST(:table AS regclass) AND relname = :name
         """,
-        table=quoted(table),
+        table=table,
         name=name,
     )
     return definition
@@ -103,7 +105,7 @@ def column_as_postgres_writes_it(table: str, column: str) -> str | None:
         SELECT format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END FROM pg_attribute
         WHERE attrelid = CAST(:table AS regclass) AND attname = :column AND NOT attisdropped
         """,
-        table=quoted(table),
+        table=table,
         column=column,
     )
     return definition

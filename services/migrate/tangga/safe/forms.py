@@ -6,10 +6,11 @@
         safe.add_column("posts", sa.Column("kota", sa.String(), nullable=False), fill="''")
         safe.create_index("ix_posts_kota", "posts", ["kota"])
 
-Each can be run again: what an earlier run that was killed has done is kept if it is what was asked for; something else
-under the same name is an error. All but `add_column` commit what stands before them in the step, so what stands there
-should be of this module too, or in a step of its own. Each is undone by plain `op.*` in `downgrade`, an index by
-`drop_index`. `--sql` prints the same statements, without the questions. docs/safe-operations.md shows each.
+Each can be run again: it keeps what a killed run has done, if that is what was asked for; something else under the same
+name is an error. All but `add_column` commit what stands before them in the step, so what stands there should be of
+this module too, or in a step of its own. Each is undone by plain `op.*` in `downgrade`, an index by `drop_index`.
+`--sql` prints the same statements, without the questions. A table that is not where a bare name is looked for has its
+`schema`. docs/safe-operations.md shows each.
 """
 
 import time
@@ -38,7 +39,14 @@ from tangga.safe.existing import (
 )
 
 
-def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, keep_default: bool = False) -> None:
+def add_column(
+    table: str,
+    column: sa.Column[Any],
+    *,
+    fill: str | None = None,
+    keep_default: bool = False,
+    schema: str | None = None,
+) -> None:
     """Add a column; old rows get `fill`, a constant in SQL ("''", "0", "now()"), without being rewritten.
 
     The default is dropped again, so that new rows must bring their own value, unless `keep_default`; a `server_default`
@@ -52,10 +60,10 @@ def add_column(table: str, column: sa.Column[Any], *, fill: str | None = None, k
     if fill is not None:
         column.server_default = sa.DefaultClause(sa.text(fill))
     if online():
-        require_same_column(table, column)
-    op.add_column(table, column, if_not_exists=True)
+        require_same_column(quoted(table, schema), column)
+    op.add_column(table, column, if_not_exists=True, schema=schema)
     if fill is not None and not keep_default:
-        op.alter_column(table, column.name, server_default=default)
+        op.alter_column(table, column.name, server_default=default, schema=schema)
 
 
 def add_foreign_key(
@@ -66,45 +74,64 @@ def add_foreign_key(
     referent_columns: Sequence[str],
     *,
     ondelete: str | None = None,
+    onupdate: str | None = None,
+    deferrable: bool = False,
+    initially: str | None = None,
+    schema: str | None = None,
+    referent_schema: str | None = None,
 ) -> None:
     """Add a foreign key NOT VALID, commit, and validate the old rows in another transaction."""
-    definition = f"FOREIGN KEY ({_list(columns)}) REFERENCES {quoted(referent)}({_list(referent_columns)})"
-    if ondelete and ondelete.upper() != "NO ACTION":
-        definition += f" ON DELETE {ondelete.upper()}"
-    if not has_constraint(table, name, lambda: definition):
+    target = quoted(referent, referent_schema)
+    definition = f"FOREIGN KEY ({_list(columns)}) REFERENCES {target}({_list(referent_columns)})"
+    for event, action in (("UPDATE", onupdate), ("DELETE", ondelete)):
+        if action and action.upper() != "NO ACTION":
+            definition += f" ON {event} {action.upper()}"
+    definition += _deferring(deferrable, initially)
+    if not has_constraint(quoted(table, schema), name, lambda: definition):
         op.create_foreign_key(
-            op.f(name), table, referent, [*columns], [*referent_columns], ondelete=ondelete, postgresql_not_valid=True
-        )
-    _validate(table, name)
+            op.f(name), table, referent, [*columns], [*referent_columns], ondelete=ondelete, onupdate=onupdate,
+            deferrable=deferrable or None, initially=initially, source_schema=schema, referent_schema=referent_schema,
+            postgresql_not_valid=True,
+        )  # fmt: skip
+    _validate(quoted(table, schema), name)
 
 
-def add_check(name: str, table: str, condition: str) -> None:
+def add_check(name: str, table: str, condition: str, *, schema: str | None = None) -> None:
     """Add a CHECK NOT VALID, commit, and validate the old rows in another transaction."""
-    check = escaped(condition)
-    if not has_constraint(table, name, lambda: check_as_postgres_writes_it(table, check)):
-        op.create_check_constraint(op.f(name), table, sa.text(check), postgresql_not_valid=True)
-    _validate(table, name)
+    check, of = escaped(condition), quoted(table, schema)
+    if not has_constraint(of, name, lambda: check_as_postgres_writes_it(of, check)):
+        op.create_check_constraint(op.f(name), table, sa.text(check), schema=schema, postgresql_not_valid=True)
+    _validate(of, name)
 
 
-def set_not_null(table: str, column: str) -> None:
+def set_not_null(table: str, column: str, *, schema: str | None = None) -> None:
     """Make a column NOT NULL, proven by a CHECK that is validated first: the table is not read under the lock."""
     if online() and scalar(
         "SELECT attnotnull FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = :column",
-        table=quoted(table),
+        table=quoted(table, schema),
         column=column,
     ):
         return
     name = f"ck_{table}_{column}_not_null"[:63]
-    add_check(name, table, f"{quoted(column)} IS NOT NULL")
-    op.alter_column(table, column, nullable=False)
-    op.drop_constraint(op.f(name), table, type_="check")
+    add_check(name, table, f"{quoted(column)} IS NOT NULL", schema=schema)
+    op.alter_column(table, column, nullable=False, schema=schema)
+    op.drop_constraint(op.f(name), table, type_="check", schema=schema)
 
 
-def add_unique(name: str, table: str, columns: Sequence[str]) -> None:
+def add_unique(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    deferrable: bool = False,
+    initially: str | None = None,
+    schema: str | None = None,
+) -> None:
     """Build a unique index CONCURRENTLY, then make it the constraint's."""
-    if not has_constraint(table, name, lambda: f"UNIQUE ({_list(columns)})"):
-        create_index(name, table, columns, unique=True)
-        op.execute(f"ALTER TABLE {quoted(table)} ADD CONSTRAINT {quoted(name)} UNIQUE USING INDEX {quoted(name)}")
+    of, deferring = quoted(table, schema), _deferring(deferrable, initially)
+    if not has_constraint(of, name, lambda: f"UNIQUE ({_list(columns)}){deferring}"):
+        create_index(name, table, columns, unique=True, schema=schema)
+        op.execute(f"ALTER TABLE {of} ADD CONSTRAINT {quoted(name)} UNIQUE USING INDEX {quoted(name)}{deferring}")
 
 
 def create_index(
@@ -116,12 +143,15 @@ def create_index(
     where: str | None = None,
     using: str | None = None,
     include: Sequence[str] = (),
+    schema: str | None = None,
+    **more: Any,
 ) -> None:
     """Build an index CONCURRENTLY. One of this name that an interrupted build left INVALID is dropped first.
 
-    An expression among the columns is given as `sa.text("lower(nama)")`.
+    An expression among the columns is given as `sa.text("lower(nama)")`, and so is a column with its operator class:
+    `sa.text("nama text_pattern_ops")`. `more` are other options of `op.create_index`: `postgresql_with`.
     """
-    options: dict[str, Any] = {"unique": unique}
+    options: dict[str, Any] = {"unique": unique, **more}
     if where is not None:
         options["postgresql_where"] = sa.text(escaped(where))
     if using is not None:
@@ -129,38 +159,46 @@ def create_index(
     if include:
         options["postgresql_include"] = [*include]
     if online():
-        valid = scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)", name=quoted(name))
+        valid = scalar(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)", name=quoted(name, schema)
+        )
         if valid:
-            there = index_as_postgres_writes_it(name, table)
-            with empty_copy(table) as copy:
+            there = index_as_postgres_writes_it(name, quoted(table, schema))
+            with empty_copy(quoted(table, schema)) as copy:
                 op.create_index(op.f(name), copy, [*columns], **options)
                 wanted = index_as_postgres_writes_it(name, copy)
             require_same(f"index {name}", there, wanted)
             return
         if valid is False:
-            drop_index(name)
+            drop_index(name, schema=schema)
     with _beside_others(f"index {name} on {table}"):
         try:
-            op.create_index(op.f(name), table, [*columns], postgresql_concurrently=True, **options)
+            op.create_index(op.f(name), table, [*columns], postgresql_concurrently=True, schema=schema, **options)
         except IntegrityError:  # duplicates: what was built so far would only cost
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}")
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name, schema)}")
             raise
 
 
-def drop_index(name: str) -> None:
+def drop_index(name: str, *, schema: str | None = None) -> None:
     """Drop an index CONCURRENTLY, if it is there."""
     with _beside_others(f"index {name}"):
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}")
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name, schema)}")
+
+
+def _deferring(deferrable: bool, initially: str | None) -> str:
+    """Say when a constraint is checked, as PostgreSQL says it."""
+    late = (initially or "").upper() == "DEFERRED"
+    return " DEFERRABLE INITIALLY DEFERRED" if late else " DEFERRABLE" if deferrable else ""
 
 
 def _validate(table: str, name: str) -> None:
     try:
         with _beside_others(f"constraint {name} of {table}"):
-            op.execute(f"ALTER TABLE {quoted(table)} VALIDATE CONSTRAINT {quoted(name)}")
+            op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(name)}")
     except IntegrityError:
         # Old rows violate it, so the step fails; then the constraint goes too: alembic_version says it is not there.
         with Steps.of(op.get_context()).repeatable(), op.get_context().autocommit_block():
-            op.execute(f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {quoted(name)}")
+            op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {quoted(name)}")
         raise
 
 

@@ -19,7 +19,7 @@ class Pace:
 
         The batch took `seconds` for `rows` rows; `waiting` sessions waited for it at its end.
         """
-        # What was best is forgotten slowly: rows that `where` leaves out go faster than others ever can.
+        # The best rate is forgotten slowly: rows that `where` leaves out go faster than others ever can.
         self._best = min(self._best * 1.02, seconds / rows)
         pause = _pause(seconds, seconds / rows / self._best, waiting)
         self.size = _next_size(self.size, seconds, waiting)

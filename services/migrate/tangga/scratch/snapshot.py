@@ -11,87 +11,136 @@ from sqlalchemy import Connection
 
 from tangga.catalogue import model
 from tangga.catalogue.model import Column
-from tangga.catalogue.sql import execute, one, quoted, row
+from tangga.catalogue.sql import each, execute, one, quoted, row
 from tangga.words import count
 
 # ruff: noqa: S608 - names are quoted, and come from the catalogue
 
 # Numbers in pg_type, the same on every server.
 _NUMERIC, _JSON = 1700, 114
+# Those of types that are not PostgreSQL's own begin here: a label of an enum can get another name.
+_OTHERS = 16384
+# So can what one of these points to: regproc, regprocedure, regoper, regoperator, regclass, regtype, regconfig,
+# regdictionary, regnamespace, regrole, regcollation, and arrays of them.
+_NAMES = {
+    24, 1008, 2202, 2207, 2203, 2208, 2204, 2209, 2205, 2210, 2206, 2211, 3734, 3735, 3769, 3770, 4089, 4090, 4096,
+    4097, 4191, 4192,
+}  # fmt: skip
 
 
 class _Table(NamedTuple):
-    """A table as it is now: its columns by name, and which of them are the primary key."""
+    """A table as it is now: its columns by number, which of them are the primary key, and how many rows it has.
 
+    `alone`: all of its rows are in it itself, and what its types print hangs on nothing but the value.
+    """
+
+    oid: int
     sql: str
-    columns: dict[str, Column]
+    columns: dict[int, Column]
     key: list[str]
+    alone: bool
+    held: int = 0
+
+    @property
+    def rows(self) -> str:
+        """Where the hashes are."""
+        return f"pg_temp.s{self.oid}"
+
+    def is_as_it_was(self, now: "_Table") -> bool:
+        """Tell whether this is the same table with the same columns, so that only its rows can have changed."""
+        return now.alone and (self.oid, self.columns, self.key) == (now.oid, now.columns, now.key)
 
 
 class Snapshot:
-    """What the tables hold now; `observer` is an autocommit connection that lives as long as the snapshot."""
+    """What the tables hold now; `observer` is an autocommit connection that lives as long as the snapshot.
+
+    Of a table whose rows are the versions that they were (xmin), and as many, nothing is read but that; what a version
+    holds does not change. So a look costs what was written, not what there is.
+    """
 
     def __init__(self, observer: Connection) -> None:
         self._observer = observer
-        self._tables = _describe(observer)
-        for number, table in enumerate(self._tables.values()):
-            values = ", ".join(f"{_hash(column)} AS c{i}" for i, column in enumerate(table.columns.values()))
-            execute(
-                observer,
-                f"CREATE TEMPORARY TABLE s{number} AS SELECT {_key(table.key)} AS key, {values} FROM {table.sql}",
-            )
+        self._tables: dict[str, _Table] = {}
+        self._horizon = ""
+        self.again()
+
+    def again(self) -> None:
+        """Let what the tables hold by now be what is compared with from now on."""
+        now = _describe(self._observer)
+        horizon = one(self._observer, "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
+        kept = self._untouched(now)
+        for title in self._tables.keys() - kept:
+            execute(self._observer, f"DROP TABLE {self._tables[title].rows}")
+        for title in now.keys() - kept:
+            table = now[title]
+            values = ", ".join(f"{_hash(column)} AS c{number}" for number, column in table.columns.items())
+            select = f"SELECT {_key(table.key)} AS key, {values or 'NULL AS none'} FROM {table.sql}"
+            made = execute(self._observer, f"CREATE TEMPORARY TABLE {table.rows} AS {select}")
+            now[title] = table._replace(held=made)
+        self._tables = now | {title: self._tables[title] for title in kept}
+        self._horizon = horizon
 
     def changes(self, excepted: Collection[str] = ()) -> list[str]:
         """Return, in words, which values differ now and which rows are gone; `excepted`: "table" or "table.column"."""
         now, lines = _describe(self._observer), []
-        for number, (title, before) in enumerate(self._tables.items()):
-            if title not in now or title in excepted:
+        untouched = self._untouched(now)
+        for title, before in self._tables.items():
+            if title not in now or title in excepted or title in untouched:
                 continue
             table = now[title]
+            there = {column.name: column for column in table.columns.values()}
             found = {
-                i: table.columns[name] for i, name in enumerate(before.columns)
-                if name in table.columns and f"{title}.{name}" not in excepted
+                number: there[column.name] for number, column in before.columns.items()
+                if column.name in there and f"{title}.{column.name}" not in excepted
             }  # fmt: skip
-            if before.key and {*before.key} <= table.columns.keys():
-                lines += self._by_key(number, title, table, _key(before.key), found)
+            if before.key and {*before.key} <= there.keys():
+                lines += self._by_key(before.rows, title, table, _key(before.key), found)
             else:
-                lines += self._as_a_whole(number, title, table, found)
+                lines += self._as_a_whole(before.rows, title, table, found)
         return lines
 
     def surplus(self, excepted: Collection[str] = ()) -> list[str]:
         """Return which tables hold more rows now."""
-        now, lines = _describe(self._observer), []
-        for number, title in enumerate(self._tables):
-            if title in now and title not in excepted:
-                rows = f"(SELECT count(*) FROM {now[title].sql}) - (SELECT count(*) FROM s{number})"
-                if (more := one(self._observer, f"SELECT {rows}")) > 0:
-                    lines.append(f"{title}: {count(more, 'row')} more than before")
-        return lines
+        now = _describe(self._observer)
+        looked = [title for title in self._tables if title in now and title not in excepted]
+        counts = each(self._observer, [f"SELECT count(*) FROM {now[title].sql}" for title in looked])
+        more = {title: rows - self._tables[title].held for title, rows in zip(looked, counts, strict=True)}
+        return [f"{title}: {count(rows, 'row')} more than before" for title, rows in more.items() if rows > 0]
 
-    def forget(self) -> None:
-        """Drop the hashes."""
-        for number in range(len(self._tables)):
-            execute(self._observer, f"DROP TABLE s{number}")
+    def _untouched(self, now: dict[str, _Table]) -> set[str]:
+        """Return the tables none of whose rows was written, and none of whose columns was changed."""
+        same = [
+            title for title, table in now.items() if title in self._tables and self._tables[title].is_as_it_was(table)
+        ]
+        looks = [
+            f"SELECT ARRAY[count(*), count(*) FILTER (WHERE age(xmin) <= age('{self._horizon}'::xid))] "
+            f"FROM {now[title].sql}"
+            for title in same
+        ]
+        return {
+            title for title, (rows, new) in zip(same, each(self._observer, looks), strict=True)
+            if not new and rows == self._tables[title].held
+        }  # fmt: skip
 
-    def _by_key(self, number: int, title: str, table: _Table, key: str, found: dict[int, Column]) -> list[str]:
+    def _by_key(self, rows: str, title: str, table: _Table, key: str, found: dict[int, Column]) -> list[str]:
         hashes = "".join(f", {_hash(column)} AS h{i}" for i, column in found.items())
         changed = "".join(f", count(*) FILTER (WHERE there IS NOT NULL AND c{i} IS DISTINCT FROM h{i})" for i in found)
         gone, *counts = row(
             self._observer,
-            f"SELECT count(*) FILTER (WHERE there IS NULL){changed} FROM s{number} "
+            f"SELECT count(*) FILTER (WHERE there IS NULL){changed} FROM {rows} "
             f"LEFT JOIN (SELECT {key} AS there{hashes} FROM {table.sql}) AS now ON there = key",
         )
         lines = [f"{title}: {count(gone, 'row')} gone"] if gone else []
-        for column, rows in zip(found.values(), counts, strict=True):
-            if rows:
-                lines.append(f"{title}.{column.name}: {count(rows, 'row')} changed")
+        for column, number in zip(found.values(), counts, strict=True):
+            if number:
+                lines.append(f"{title}.{column.name}: {count(number, 'row')} changed")
         return lines
 
-    def _as_a_whole(self, number: int, title: str, table: _Table, found: dict[int, Column]) -> list[str]:
+    def _as_a_whole(self, rows: str, title: str, table: _Table, found: dict[int, Column]) -> list[str]:
         """Without a key, rows cannot be told apart: compare the sums."""
         lines = []
         for i, column in found.items():
-            before = row(self._observer, f"SELECT count(*), sum(c{i}), count(c{i}) FROM s{number}")
+            before = row(self._observer, f"SELECT count(*), sum(c{i}), count(c{i}) FROM {rows}")
             after = row(self._observer, f"SELECT count(*), sum({_hash(column)}), count({column.sql}) FROM {table.sql}")
             if after[0] < before[0]:
                 return [f"{title}: {count(before[0] - after[0], 'row')} gone"]
@@ -103,11 +152,15 @@ class Snapshot:
 def _describe(connection: Connection) -> dict[str, _Table]:
     schema = model.read(connection, constraints=False)
     keys = {index.table: index.key for index in schema.unique.values() if index.primary}
+    above = {table.parent for table in schema.tables.values()}
     return {
         table.title: _Table(
+            table.oid,
             table.sql,
-            {column.name: column for column in table.columns.values()},
-            [column.name for column in table.columns.values() if column.number in keys.get(table.oid, ())],
+            table.columns,
+            table.titles(sorted(keys.get(table.oid, ()))),
+            table.oid not in above
+            and all(column.type_oid < _OTHERS and column.type_oid not in _NAMES for column in table.columns.values()),
         )
         for table in sorted(schema.tables.values(), key=lambda table: table.title)
         if table.kind in ("r", "p") and not table.is_partition

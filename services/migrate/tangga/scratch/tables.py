@@ -7,14 +7,27 @@ from sqlalchemy import Connection, text
 
 from tangga.catalogue import model
 from tangga.catalogue.model import Constraint, Schema
+from tangga.catalogue.ours import OF_THE_APPLICATION, title
 from tangga.scratch.types import Types
-from tangga.scratch.values import Way
+from tangga.scratch.values import Type, Way
 
-_WRITABLE = text("""
-    SELECT oid::int8 FROM pg_class
-    WHERE oid = ANY (CAST(:tables AS oid[])) AND has_schema_privilege(relnamespace, 'USAGE')
-      AND has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+# Of all tables but an extension's: whether rows may be written and read; and whether a key is checked late, so that ON
+# CONFLICT cannot be asked for.
+_ACCESS = text("""
+    SELECT oid::int8, has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(oid, 'SELECT')
+                      AND has_table_privilege(oid, 'INSERT') AS writable,
+           EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND contype IN ('p', 'u', 'x')
+                   AND condeferrable) AS late
+    FROM pg_class WHERE oid = ANY (CAST(:tables AS oid[]))
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE (classid, objid, deptype) = ('pg_class'::regclass, pg_class.oid, 'e'))
 """)
+_PARTS = text(f"""
+    SELECT pg_partition_root(c.oid)::oid::int8, nspname, relname, format('%I.%I', nspname, relname), relkind = 'f',
+           pg_get_partition_constraintdef(c.oid)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relispartition AND relkind IN ('r', 'f') AND {OF_THE_APPLICATION}
+    ORDER BY nspname, relname
+""")  # noqa: S608 - a condition of ours.py
 _COUNTED = text("""
     SELECT adrelid::int8, adnum FROM pg_attrdef
     WHERE adrelid = ANY (CAST(:tables AS oid[])) AND pg_get_expr(adbin, adrelid) LIKE 'nextval(%'
@@ -30,15 +43,27 @@ class Column(NamedTuple):
     filled: bool
     null: str
     way: Way
+    computed: bool = False
+    kind: Type | None = None
 
 
 class Reference(NamedTuple):
-    """A foreign key to a table that is filled, too."""
+    """A foreign key to a table that is filled, too. `whole` (MATCH FULL): its columns are NULL together."""
 
     name: str
     columns: list[int]
     parent: int
     referenced: list[int]
+    whole: bool = False
+
+
+class Part(NamedTuple):
+    """A partition that holds rows itself, and the condition that they meet."""
+
+    title: str
+    sql: str
+    foreign: bool
+    condition: str
 
 
 class Table(NamedTuple):
@@ -52,59 +77,83 @@ class Table(NamedTuple):
     deferrable: bool
     references: list[Reference]
     checks: dict[str, str]
+    # Of a partitioned table: where its rows land.
+    parts: list[Part] | None = None
 
     def requires(self, reference: Reference) -> bool:
         """Tell whether no row can do without a parent."""
-        return all(self.columns[number].required for number in reference.columns)
+        required = [self.columns[number].required for number in reference.columns]
+        return any(required) if reference.whole else all(required)
 
 
-def describe(connection: Connection) -> dict[int, Table]:
-    """Return the application's tables that may be written to, by number; of partitioned tables neither part."""
-    schema, types = model.read(connection), Types(connection)
-    plain = [oid for oid, table in schema.tables.items() if table.kind == "r" and not table.is_partition]
-    writable = {*connection.scalars(_WRITABLE, {"tables": plain})}
-    counted = {(table, number) for table, number in connection.execute(_COUNTED, {"tables": plain})}
-    own_keys, late, references, checks = _demands(schema, writable)
+def describe(connection: Connection) -> tuple[dict[int, Table], dict[str, str]]:
+    """Return the application's tables, by number, and which of them cannot be written to, with the reason.
+
+    Partitions are parts of their tables.
+    """
+    schema, types, landings = model.read(connection), Types(connection), parts(connection)
+    whole = [oid for oid, table in schema.tables.items() if not table.is_partition]
+    access = {row.oid: row for row in connection.execute(_ACCESS, {"tables": whole})}
+    tables = {oid: schema.tables[oid] for oid in whole if oid in access}
+    counted = {(table, number) for table, number in connection.execute(_COUNTED, {"tables": [*tables]})}
+    closed = {
+        tables[oid].title: "this role may not read and write it" for oid, row in access.items() if not row.writable
+    }
+    closed |= {table.title: "it is a foreign table" for table in tables.values() if table.kind == "f"}
+    open_tables = [oid for oid, table in tables.items() if table.title not in closed]
+    own_keys, references, checks = _demands(schema, open_tables)
     found = {}
-    for oid in plain:
-        if oid not in writable:
-            continue
-        table = schema.tables[oid]
+    for oid in open_tables:
+        table = tables[oid]
         columns = {
             number: _described(column, types, checks.get(oid, []), filled=(oid, number) in counted)
             for number, column in table.columns.items()
         }
         conditions = {check.name: check.condition or "" for check in checks.get(oid, [])}
         found[oid] = Table(
-            table.title, table.sql, columns, own_keys.get(oid, []), oid in late, references.get(oid, []), conditions
-        )
+            table.title, table.sql, columns, own_keys.get(oid, []), access[oid].late, references.get(oid, []),
+            conditions, landings.get(oid, []) if table.kind == "p" else None,
+        )  # fmt: skip
+    return found, closed
+
+
+def parts(connection: Connection) -> dict[int, list[Part]]:
+    """Return the partitions that hold rows, by the number of the partitioned table at the top."""
+    found: dict[int, list[Part]] = {}
+    for root, schema, name, sql, foreign, condition in connection.execute(_PARTS):
+        found.setdefault(root, []).append(Part(title(schema, name), sql, foreign, condition or "true"))
     return found
 
 
 def _demands(
     schema: Schema, tables: Collection[int]
-) -> tuple[dict[int, list[list[int]]], set[int], dict[int, list[Reference]], dict[int, list[Constraint]]]:
-    """Return, by table, the keys, those with a key that is deferrable, the references, and the CHECKs."""
+) -> tuple[dict[int, list[list[int]]], dict[int, list[Reference]], dict[int, list[Constraint]]]:
+    """Return, by table, the keys, the references, and the CHECKs."""
     keys: dict[int, list[list[int]]] = {}
     for index in schema.unique.values():
         keys.setdefault(index.table, []).append(index.key)
-    late = {index.table for index in schema.unique.values() if not index.immediate}
     references: dict[int, list[Reference]] = {}
     checks: dict[int, list[Constraint]] = {}
     # Those over several columns first: they leave the least to choose.
     for constraint in sorted(schema.constraints.values(), key=lambda found: -len(found.columns or ())):
+        above = schema.constraints.get(constraint.origin)
         if constraint.type == "c":
             checks.setdefault(constraint.table, []).append(constraint)
-        elif constraint.parent in tables:
+        # To each partition of a parent, PostgreSQL has one of its own; a row has its parent in one of them.
+        elif constraint.parent in tables and not (above and above.table == constraint.table):
             reference = Reference(
-                constraint.name, constraint.columns or [], constraint.parent, constraint.parent_columns or []
-            )
+                constraint.name, constraint.columns or [], constraint.parent, constraint.parent_columns or [],
+                constraint.match_full,
+            )  # fmt: skip
             references.setdefault(constraint.table, []).append(reference)
-    return keys, late, references, checks
+    return keys, references, checks
 
 
 def _described(column: model.Column, types: Types, checks: Iterable[Constraint], *, filled: bool) -> Column:
     filled = filled or column.identity or column.computed
     alone = [check.condition or "" for check in checks if check.columns == [column.number]]
-    way = Way("") if filled else types.way(column, alone)
-    return Column(column.sql, column.number, column.required, filled, f"NULL::{column.type}", way)
+    way = Way("") if column.computed else types.way(column, alone)
+    null = f"NULL::{column.type}"
+    return Column(
+        column.sql, column.number, types.required(column), filled, null, way, column.computed, types.of(column)
+    )

@@ -2,6 +2,7 @@
 # ruff: noqa: S608 - names are quoted, and come from the catalogue, as do types and conditions
 
 import re
+from itertools import islice
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -17,9 +18,11 @@ _TYPE = text("""
            (SELECT rngsubtype::int8 FROM pg_range WHERE rngtypid = pg_type.oid) AS bound,
            (SELECT rngtypid::regtype::text FROM pg_range WHERE rngmultitypid = pg_type.oid) AS range,
            (SELECT rngsubtype::int8 FROM pg_range WHERE rngmultitypid = pg_type.oid) AS multibound,
-           ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = pg_type.oid) AS checks
+           ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = pg_type.oid) AS checks, typnotnull
     FROM pg_type WHERE oid = CAST(:type AS oid)
 """)
+# How many are tried for a column.
+_GUESSES = 150
 # Numbers of rows on which a way to make values is tried.
 _SAMPLE = (
     "unnest(array_cat(ARRAY(SELECT generate_series(0::bigint, 60)), ARRAY[100, 999, 10000, 123456, 1000001]::bigint[]))"
@@ -41,7 +44,18 @@ class Types:
         """
         found = self._way(*column.exact_type) or Way(f"NULL::{column.type}", 1)
         conditions = checks + self._domain_checks(column.type_oid, column.sql)
-        return self._within(column, found, conditions) if conditions else found
+        return self._within(self.of(column), column.sql, found, conditions) if conditions else found
+
+    def of(self, column: Column) -> Type:
+        """Return the type of a column."""
+        return self._type(*column.exact_type)
+
+    def required(self, column: Column) -> bool:
+        """Tell whether a column must not be NULL: its domain may say so, too."""
+        kind = self.of(column)
+        while kind.kind == "d" and not kind.required:
+            kind = self._type(kind.base, kind.base_modifier)
+        return column.required or kind.required
 
     def _type(self, oid: int, modifier: int) -> Type:
         if (oid, modifier) not in self._read:
@@ -51,7 +65,13 @@ class Types:
 
     def _way(self, oid: int, modifier: int) -> Way | None:
         if (oid, modifier) not in self._ways:
-            self._ways[oid, modifier] = way(self._type(oid, modifier), modifier, self._way)
+            kind = self._type(oid, modifier)
+            found = way(kind, modifier, self._way)
+            # A domain within another type: an array, a range.
+            conditions = self._domain_checks(oid, "value") if found else []
+            self._ways[oid, modifier] = (
+                self._within(kind, "value", found, conditions) if found and conditions else found
+            )
         return self._ways[oid, modifier]
 
     def _domain_checks(self, oid: int, name: str) -> list[str]:
@@ -61,20 +81,19 @@ class Types:
         ]
         return own + (self._domain_checks(found.base, name) if found.kind == "d" else [])
 
-    def _within(self, column: Column, usual: Way, conditions: list[str]) -> Way:
-        """Return a way whose values pass the conditions: the first that does, of several guesses."""
-        found = self._type(*column.exact_type)
+    def _within(self, found: Type, name: str, usual: Way, conditions: list[str]) -> Way:
+        """Return a way whose values pass the conditions on `name`: the first that does, of several guesses."""
         # A domain's value is cast to the domain only once it is known to pass.
         inner = self._type(found.base, found.base_modifier) if found.kind == "d" else found
         plain = Way(usual.sql.removesuffix(f"::{found.sql}"), usual.size) if found.kind == "d" else usual
         condition = " AND ".join(f"({each}) IS NOT FALSE" for each in conditions)
 
         def passes(guess: Way) -> bool:
-            return self._all_meet(condition, f"({guess.at('n')})::{inner.sql} AS {column.sql}")
+            return self._all_meet(condition, f"({guess.at('n')})::{inner.sql} AS {name}")
 
         numbers, literals = constants(conditions, inner.category)
         good = [value for value in literals if passes(Way(value, 1))]
-        for guess in (plain, *guesses(inner.category, numbers)):
+        for guess in (plain, *islice(guesses(inner.category, numbers, literals), _GUESSES)):
             if passes(guess):
                 return Way(f"({guess.sql})::{found.sql}", guess.size)
         if good:

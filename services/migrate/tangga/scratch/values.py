@@ -1,6 +1,6 @@
 """Ways to make values of a type from a number, in SQL; and guesses that may meet a CHECK."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tangga.catalogue.sql import literal
@@ -36,6 +36,8 @@ class Type(NamedTuple):
     multibound: int | None
     # Of a domain, as it declares them.
     checks: list[str]
+    # A domain that is NOT NULL.
+    required: bool = False
 
     def made_of(self, modifier: int) -> tuple[int, int] | None:
         """Return the type that its values are made of, with that one's modifier; None if it stands for itself."""
@@ -130,9 +132,22 @@ _WAYS = {
 }
 
 
-def guesses(category: str, numbers: list[int]) -> list[Way]:
-    """Return ways that may meet a CHECK in which these numbers stand."""
+def guesses(category: str, numbers: list[int], literals: Sequence[str] = ()) -> list[Way]:
+    """Return ways that may meet a CHECK in which these numbers, and these constants in SQL, stand."""
+    if category == "D":
+        return _days(literals)
     return {"N": _numbers, "S": _texts}.get(category, lambda _: [])(numbers)
+
+
+def _days(literals: Sequence[str]) -> list[Way]:
+    """Days, and minutes, after and before each moment: as many as there are, or few that end before another one."""
+    return [
+        Way(f"({moment}::timestamptz {sign} {{n}} * interval '1 {step}')", size)
+        for size in (None, 28, 5)
+        for moment in literals
+        for sign in ("+ interval '1 minute' +", "+ interval '1 day' +", "-")
+        for step in ("day", "minute")
+    ]
 
 
 def _numbers(numbers: list[int]) -> list[Way]:

@@ -13,6 +13,7 @@ from tangga import connect
 from tangga.exits import ALEMBIC_REFUSES, Stop
 from tangga.project import Project
 from tangga.remedies import say
+from tangga.revision import head_file
 from tangga.scratch.server import Scratch
 from tangga.squash import source
 from tangga.squash.folding import fold, require_past
@@ -44,6 +45,7 @@ def run(project: Project) -> None:
     for step in folded:
         Path(step.path).unlink()
     new.rename(baseline)
+    head_file.keep(project)
     print_lines(
         f"proven: the same schema at {last.revision} and at head, the same rows, nothing left after going down",
         f"folded: {len(folded)} steps into {file_name(baseline)}",

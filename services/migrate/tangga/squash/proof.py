@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from alembic.config import Config
 from alembic.script import Script
 from sqlalchemy import Engine
 
@@ -14,6 +15,7 @@ from tangga.catalogue import dump as schema
 from tangga.causes import one_line
 from tangga.exits import ALEMBIC_REFUSES, Stop
 from tangga.project import Project
+from tangga.scratch.again import differences
 from tangga.scratch.server import Scratch
 from tangga.squash import source
 from tangga.squash.statements import dropping, filling, granting, making
@@ -33,11 +35,11 @@ def prove(project: Project, scratch: Scratch, folded: list[Script], name: str) -
             drops = [*dropping(dump, pristine)]
             file = folder / name
             file.write_text(source.content(folded, statements, drops, []))
-            baseline = Project.from_file(copy)
+            baseline = _of(project, folder, copy)
             rules = sorted({finding.rule for finding in lint.findings(baseline, {to}) if finding.exception is None})
             content = source.content(folded, statements, drops, rules)
             file.write_text(content)
-            _compare(project, Project.from_file(copy), scratch, old, to, rows)
+            _compare(project, _of(project, folder, copy), scratch, old, to, rows)
     return content
 
 
@@ -46,25 +48,28 @@ def _compare(project: Project, baseline: Project, scratch: Scratch, old: Engine,
         pristine = schema.objects(scratch.dump(new))
         try:
             baseline.upgrade(other, to)
-            _require_equal("at the baseline", schema.objects(scratch.dump(old)), schema.objects(scratch.dump(new)))
+            _require_equal("at the baseline", scratch, old, new)
             if filling(scratch, new) != rows:
                 _differs("at the baseline", "rows")
             project.upgrade(connection, "heads")
             baseline.upgrade(other, "heads")
-            _require_equal("at head", schema.objects(scratch.dump(old)), schema.objects(scratch.dump(new)))
+            _require_equal("at head", scratch, old, new)
             # The steps above may be irreversible; the baseline itself must not leave anything behind.
             with scratch.database() as third, third.connect() as down:
                 baseline.upgrade(down, to)
                 baseline.downgrade(down, "base")
-                _require_equal("after going down", pristine, schema.objects(scratch.dump(third)))
+                if lines := schema.differences(pristine, schema.objects(scratch.dump(third))):
+                    _differs("after going down", lines[0])
         except Stop:
             raise
         except Exception as error:
             _differs("on a scratch database", one_line(error))
 
 
-def _require_equal(when: str, expected: dict[str, str], found: dict[str, str]) -> None:
-    if lines := schema.differences(expected, found):
+def _require_equal(when: str, scratch: Scratch, old: Engine, new: Engine) -> None:
+    steps, baseline = (schema.objects(scratch.dump(each)) for each in (old, new))
+    steps_again, baseline_again = (lambda each=each: schema.objects(scratch.loaded(each)) for each in (old, new))
+    if lines := differences(steps, baseline, steps_again, baseline_again):
         _differs(when, lines[0])
 
 
@@ -78,15 +83,24 @@ def _differs(when: str, what: str) -> None:
 
 @contextmanager
 def _copy(project: Project, folded: list[Script]) -> Iterator[tuple[Path, Path]]:
-    """Copy the project's migrations without the folded steps; yield the folder of the steps and the configuration."""
+    """Copy the project's migrations without the folded steps; yield the folder of the steps and that of env.py."""
     with tempfile.TemporaryDirectory() as folder:
-        configuration = Path(str(project.config.config_file_name))
-        for file in (configuration, project.folder / "pyproject.toml"):
-            if file.exists():
-                shutil.copy(file, folder)
-        migrations = Path(str(project.scripts.dir))
-        shutil.copytree(migrations, Path(folder) / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-        versions = Path(folder) / "migrations" / "versions"
+        migrations, versions = Path(project.scripts.dir), Path(project.scripts.versions)
+        copy = Path(folder) / migrations.name
+        shutil.copytree(migrations, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        steps = copy / versions.name
+        if not versions.is_relative_to(migrations):
+            shutil.copytree(versions, steps, ignore=shutil.ignore_patterns("__pycache__"))
         for step in folded:
-            (versions / Path(step.path).name).unlink()
-        yield versions, Path(folder) / configuration.name
+            (steps / Path(step.path).name).unlink()
+        yield steps, copy
+
+
+def _of(project: Project, versions: Path, migrations: Path) -> Project:
+    """Return the project with other migrations; all else is configured where it was, and found from there."""
+    own = project.config
+    config = Config(own.config_file_name, toml_file=own.toml_file_name, ini_section=own.config_ini_section)
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("version_locations", str(versions).replace("%", "%%"))
+    config.cmd_opts = own.cmd_opts
+    return Project(config)

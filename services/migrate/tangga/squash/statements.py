@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 from sqlalchemy.dialects import postgresql
 
 from tangga.catalogue import dump as schema
-from tangga.catalogue.ours import OURS
+from tangga.catalogue import ours
+from tangga.catalogue.ours import UNNAMED
 from tangga.catalogue.sql import execute, quoted
 from tangga.exits import ALEMBIC_REFUSES, Stop
 from tangga.scratch.server import Scratch
@@ -37,7 +38,7 @@ def making(dump: Iterable[str], pristine: Iterable[str], owner: str) -> Iterator
     by_owner = re.compile(rf"^ALTER [^;]* OWNER TO (?:{re.escape(owner)}|{re.escape(quoted(owner))});$", re.MULTILINE)
     for kind, _, _, body in found:
         statement = by_owner.sub("", body).strip().removesuffix(";")
-        if kind == "SCHEMA" and statement.startswith("ALTER SCHEMA public"):
+        if kind == "SCHEMA" and statement.startswith(f"ALTER SCHEMA {UNNAMED}"):
             continue
         if statement:
             yield re.sub(r"\n{3,}", "\n\n", statement)
@@ -62,12 +63,12 @@ def granting(scratch: Scratch, statements: list[str], wanted: dict[str, str]) ->
 
 def filling(scratch: Scratch, engine: Engine) -> list[str]:
     """Return what inserts the rows that a database holds, and moves the sequences that were asked."""
-    lines = scratch.dump_rows(engine, without=OURS)
+    lines = scratch.dump_rows(engine, without=(ours.VERSION, ours.log(), ours.backfill()))
     statements = pglast.split("\n".join(line for line in lines if not line.startswith("\\")))
     inserts = [statement for statement in statements if statement.startswith("INSERT INTO ")]
     # A sequence that was never asked is where a new one is.
     asked = [statement for statement in statements if "setval(" in statement and not statement.endswith("false)")]
-    return inserts + [statement for statement in asked if "migration_log_id_seq" not in statement]
+    return inserts + [statement for statement in asked if f"{ours.schema()}.migration_log_id_seq" not in statement]
 
 
 def dropping(dump: Iterable[str], pristine: Iterable[str]) -> Iterator[str]:

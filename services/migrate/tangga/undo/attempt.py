@@ -42,8 +42,9 @@ class Attempt:
         # Alembic's own would commit.
         self._ctx.__dict__["autocommit_block"] = self._no_block
         event.listen(self._connection, "before_cursor_execute", self._look_at, retval=True)
-        event.listen(self._connection, "commit", self._refuse)
-        event.listen(self._connection, "rollback", self._refuse)
+        # Before guard/session.py takes note of what will not happen.
+        event.listen(self._connection, "commit", self._refuse, insert=True)
+        event.listen(self._connection, "rollback", self._refuse, insert=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

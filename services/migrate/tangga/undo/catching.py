@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from tangga.catalogue.sql import execute, one
 from tangga.undo.captures import TRIGGER_FUNCTION, Capture
 from tangga.undo.changes import Change, Table
+from tangga.undo.row_security import unforced
 from tangga.undo.saves import NOTATION, Item
 from tangga.undo.saving import Folder
 
@@ -43,10 +44,11 @@ class Losses:
     def everything(self, found: dict[int, Table]) -> None:
         """Save all tables, because nobody knows which of them will lose something."""
         execute(self._connection, NOTATION)
-        for table in found.values():
-            names = table.names([*table.columns])
-            if table.parent is None and names:
-                self.add(Item("whole-table", table.name, names, table.names(table.key()), 0), _select(names, table))
+        with unforced(self._connection, [table.name for table in found.values()]):
+            for table in found.values():
+                names = table.names([*table.columns])
+                if table.parent is None and names:
+                    self.add(Item("whole-table", table.name, names, table.names(table.key()), 0), _select(names, table))
         execute(self._connection, "SET LOCAL row_security = on")
 
 
@@ -56,18 +58,18 @@ def catch(connection: Connection, before: dict[int, Table], known: dict[int, Cha
         return []
     execute(connection, NOTATION)
     captures = []
-    for oid, change in known.items():
-        table = before.get(oid)
-        if table is None or _with_parent(table, change, known):
-            continue
-        losses.dropped(table, change)
-        if change.dropped:
-            continue
-        captures += _captures(oid, table, change)
-    if any(capture.by_triggers for capture in captures):
-        execute(connection, TRIGGER_FUNCTION)
-    for number, capture in enumerate(captures):
-        capture.begin(connection, f"undo_{number}")
+    with unforced(connection, [before[oid].name for oid in known if oid in before]):
+        for oid, change in known.items():
+            table = before.get(oid)
+            if table is None or _with_parent(table, change, known):
+                continue
+            losses.dropped(table, change)
+            if not change.dropped:
+                captures += _captures(oid, table, change)
+        if any(capture.by_triggers for capture in captures):
+            execute(connection, TRIGGER_FUNCTION)
+        for number, capture in enumerate(captures):
+            capture.begin(connection, f"undo_{number}")
     # The step itself runs under the usual rules.
     execute(connection, "SET LOCAL row_security = on")
     return captures
@@ -92,10 +94,11 @@ def collect(connection: Connection, captures: list[Capture], after: dict[int, Ta
     if not captures:
         return
     execute(connection, NOTATION)
-    for capture in captures:
-        for item, select in capture.lost(connection, after[capture.oid]):
-            losses.add(item, select)
-        capture.end(connection)
+    with unforced(connection, [after[capture.oid].name for capture in captures]):
+        for capture in captures:
+            for item, select in capture.lost(connection, after[capture.oid]):
+                losses.add(item, select)
+            capture.end(connection)
     execute(connection, "DROP FUNCTION IF EXISTS pg_temp.undo_capture() CASCADE")
     execute(connection, "SET LOCAL row_security = on")
 

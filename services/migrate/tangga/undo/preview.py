@@ -12,7 +12,7 @@ from tangga import connect
 from tangga.guard.blockers import Retries, gave_way
 from tangga.guard.lock import migration_lock
 from tangga.guard.steps import TIMEOUTS, Steps, timeouts
-from tangga.project import Project
+from tangga.project import Project, version_options
 from tangga.undo.down import Unforeseen, down
 from tangga.undo.saves import Item
 from tangga.version_rows import refuse_surplus
@@ -35,14 +35,16 @@ def preview(project: Project, target: str) -> list[Losing]:
     """
     steps, retries = Steps(project.settings), Retries(project.settings.lock_retry_for)
     engine = connect.engine(project.settings.url, "losses")
+    with engine.connect() as connection:
+        version = version_options(connection)
     with (
         migration_lock(engine, project.settings, wanted=True),
         EnvironmentContext(project.config, project.scripts) as environment,
     ):
         while True:
             try:
-                with engine.connect() as trying, steps.watched(trying):
-                    environment.configure(connection=trying, steps=steps)
+                with engine.connect() as trying, steps.watched(trying), steps.followed(trying):
+                    environment.configure(connection=trying, steps=steps, **version)
                     return _tried(project, steps, environment.get_context(), target)
             except DBAPIError as error:
                 if steps.current is None or not gave_way(error):
@@ -85,7 +87,8 @@ def _losing(steps: Steps, ctx: MigrationContext, step: RevisionStep, *, last: bo
 
     losing = Losing(step.revision.revision, step.revision.doc)
     try:
-        losing.items = down(ctx, step.revision, run, None, last=last)
+        with steps.in_step(ctx, step.revision):
+            losing.items = down(ctx, step.revision, run, None, last=last)
     except Unforeseen as error:
         losing.unforeseen = str(error)
     return losing

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tangga.catalogue.sql import execute, literal, one
 from tangga.exits import STEP_FAILED, Stop
 from tangga.undo.foreign_keys import ForeignKey, foreign_keys, parents_first
+from tangga.undo.row_security import unforced
 from tangga.undo.saves import NOTATION, Kept
 from tangga.undo.staging import Outcome, Staged, stage
 
@@ -41,7 +42,9 @@ def put_back(connection: Connection, chosen: Sequence[Kept]) -> list[Outcome]:
     staged = [stage(connection, kept, item) for kept in chosen for item in kept.save.items]
     keys = foreign_keys(connection)
     tables = parents_first({each.item.table for each in staged}, keys)
-    with _without_triggers(connection, tables), _fitting():
+    # What the rows refer to is looked for, too.
+    read = {*tables, *(key.target for key in keys if key.source in tables)}
+    with unforced(connection, read), _without_triggers(connection, tables), _fitting():
         _put_rows_back(connection, staged, tables, keys)
         for each in staged:
             if not each.of_rows:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from tangga.catalogue.ours import UNNAMED
 from tangga.connect import copy_in
 
 MANIFEST = "manifest.json"
@@ -52,7 +53,7 @@ class Item:
     sha256: str = ""
 
     def __str__(self) -> str:
-        what = self.table.removeprefix("public.")
+        what = self.table.removeprefix(f"{UNNAMED}.")
         if self.kind in ("dropped-columns", "changed-rows") and self.key:
             names = [name for name in self.columns if name not in self.key]
             what += f".{names[0]}" if len(names) == 1 else f" ({', '.join(names)})"

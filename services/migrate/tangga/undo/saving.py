@@ -73,6 +73,8 @@ class Folder:
             shutil.rmtree(path, ignore_errors=True)
 
     def _begin(self) -> None:
+        # A project's first save. Its parent is not made: a path that is mistyped is said.
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
         # What a kill left behind is of no use; the migration lock sees to it that nobody else is writing.
         for leftover in self.path.parent.glob(".*.partial"):
             shutil.rmtree(leftover, ignore_errors=True)

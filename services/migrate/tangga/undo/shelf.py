@@ -8,16 +8,17 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from tangga.exits import ALEMBIC_REFUSES, BEHIND, Stop
+from tangga.journal.tables import place
 from tangga.project import applied
 from tangga.remedies import say
 from tangga.undo.saves import KINDS, Kept
 
 # The save was made while the step ran; the log has its beginning to the millisecond.
-_RUNS_DOWN = text("""
+_RUNS_DOWN = """
     SELECT revision, started_at - interval '1 second' AS since,
            started_at + seconds * interval '1 second' + interval '1 second' AS until
-    FROM migration_log WHERE direction = 'down' AND outcome = 'done'
-""")
+    FROM {log} WHERE direction = 'down' AND outcome = 'done'
+"""
 _NEVER_HAPPENED = "the step down was not finished"
 _WAITS = "waits until its step is applied again"
 
@@ -31,8 +32,8 @@ class Shelf:
         steps = scripts.iterate_revisions(heads, "base") if heads else ()
         # The oldest first, as they were applied.
         self._applied = [script.revision for script in steps][::-1]
-        logged = connection.scalar(text("SELECT to_regclass('migration_log')")) is not None
-        self._runs = connection.execute(_RUNS_DOWN).all() if logged else []
+        log = place(connection)
+        self._runs = connection.execute(text(_RUNS_DOWN.format(log=log))).all() if log else []
 
     def newest(self) -> list[Kept]:
         """Return the newest save of each revision that is applied and not restored yet, in the order of the upgrade."""

@@ -30,17 +30,33 @@ class Report(NamedTuple):
     timings: list[Timing]
     findings: list[Finding]
     notes: list[str]
-    unseen: bool  # a note says what of the models was not compared
+    # What could not be looked at, and why.
+    unproven: list[str]
+    # Of how many steps there are, and of those walked, which --sql cannot print.
+    steps: int
+    not_printable: list[str]
+    # The models were compared.
+    models: bool
     seconds: float
     overhead: float
 
 
 class Findings:
-    """Faults and notes, as they are found."""
+    """Faults, notes, and what could not be looked at, as they are found."""
 
     def __init__(self) -> None:
         self.faults: list[Finding] = []
-        self.notes: list[str] = []
+        self.models = False
+        self._notes: dict[str, None] = {}
+        self._unproven: dict[str, None] = {}
+        self._not_printable: dict[str, None] = {}
+
+    def report(self, timings: list[Timing], steps: int, seconds: float, overhead: float) -> Report:
+        """Return what was found until now."""
+        return Report(
+            timings, self.faults, [*self._notes], [*self._unproven], steps, [*self._not_printable], self.models,
+            seconds, overhead,
+        )  # fmt: skip
 
     def fault(self, step: Script | None, text: str) -> None:
         """Add a fault of a step; without one, of the whole."""
@@ -55,5 +71,13 @@ class Findings:
 
     def note(self, text: str) -> None:
         """Add a note, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+        self._notes[text] = None
+
+    def unproven(self, text: str) -> None:
+        """Add what could not be looked at, once."""
+        self._unproven[text] = None
+
+    def not_printable(self, step: Script, why: str) -> None:
+        """Note that --sql cannot print a step."""
+        self._not_printable[step.revision] = None
+        self.note(f"{step.revision} cannot be printed as SQL: {why}")

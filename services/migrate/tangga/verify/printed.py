@@ -22,40 +22,36 @@ class Printed:
     def compare(self, walked: Objects, schemas: dict[str, Objects]) -> None:
         """Prove both by one dump; find the guilty step only if they differ.
 
-        `walked` is the schema after all second ways up, `schemas` those after each step's first way up.
+        `walked` is the schema at the end of the walk, `schemas` those after each step's second way up.
         """
         with self._places.after(self._below) as place:
             printed = all(self._run(place, step) is None for step in self._steps)
             if printed and not differences(walked, self._places.objects(place)):
                 return
-        self._find_guilty(walked, schemas)
+        with self._places.after([*self._below, *self._steps]) as straight:
+            walking = bool(differences(walked, self._places.objects(straight)))
+        self._find_guilty(schemas, walking=walking)
 
     def _run(self, place: Place, step: Script) -> str | None:
         """Run a step as it is printed; one that cannot be printed is noted, and run as usual."""
         try:
             return self._places.run_printed(place, step)
         except NotPrintable as error:
-            self._found.note(f"{step.revision} cannot be printed as SQL: {error}")
-            self._places.run(place, step.revision)
+            self._found.not_printable(step, str(error))
+            self._places.run(place.connection, step)
             return None
 
-    def _find_guilty(self, walked: Objects, schemas: dict[str, Objects]) -> None:
-        """Go up once more by both ways with a dump after each step."""
-        printing, walking = True, True
-        before: Script | None = None
-        expected: Objects = {}
+    def _find_guilty(self, schemas: dict[str, Objects], *, walking: bool) -> None:
+        """Go up once more by both ways with a dump after each step, until what is wrong is found."""
+        printing = True
         with self._places.after(self._below) as straight, self._places.after(self._below) as printed:
             for step in self._steps:
-                self._places.run(straight, step.revision)
+                if not printing and not walking:
+                    return
+                self._places.run(straight.connection, step)
                 expected = self._places.objects(straight)
                 printing = printing and self._is_right_as_printed(printed, step, expected)
-                # What it started from was the step below after its second way up.
-                walking = walking and self._is_right_as_walked(
-                    before or step, expected, schemas.get(step.revision, expected)
-                )
-                before = step
-        if walking and before:
-            self._is_right_as_walked(before, expected, walked)
+                walking = walking and self._is_right_as_walked(step, expected, schemas.get(step.revision, expected))
 
     def _is_right_as_printed(self, place: Place, step: Script, expected: Objects) -> bool:
         error = self._run(place, step)

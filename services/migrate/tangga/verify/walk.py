@@ -2,39 +2,48 @@
 
 import time
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from alembic.script import Script
-from sqlalchemy import Connection
 
 from tangga.catalogue.dump import differences, facts
 from tangga.causes import one_line
 from tangga.drift import models
+from tangga.drift.comparison import NO_MODELS, without_models
+from tangga.exits import UNKNOWN_REVISION, Stop
 from tangga.project import Project
-from tangga.scratch.rows import RowsRefused, generate
 from tangga.scratch.snapshot import Snapshot
+from tangga.verify.filling import Filling, RowsNotUsableError, own_rows, refused
 from tangga.verify.model import Findings, Report, Timing
-from tangga.verify.places import Place, Places, below
+from tangga.verify.places import Place, Places
 from tangga.verify.printed import Objects, Printed
 
 
-def verify(project: Project, rows: int = 100, start: str | None = None) -> Report:
-    """Prove every step from `start` (default: all), with so many rows a table; the command's page says what is proven.
+def verify(project: Project, rows: int = 100, start: str | None = None, to: str | None = None) -> Report:
+    """Prove the steps from `start` up to `to` (default: all), with so many rows a table.
 
-    Raises what Alembic raises for a revision that is unknown, and Stop if the throwaway server fails.
+    The command's page says what is proven. Raises what Alembic raises for a revision that is unknown, and Stop if the
+    throwaway server fails.
     """
     began = time.monotonic()
-    steps = project.revisions()
+    every = project.revisions()
+    steps = project.pending((), to) if to else every
     first = 0
     if start:
         revision = project.scripts.get_revision(start)
-        assert revision is not None
-        first = [step.revision for step in steps].index(revision.revision)
-    walk = _Walk(project, rows)
-    walk.run(steps, first)
+        names = [step.revision for step in steps]
+        if revision is None or revision.revision not in names:
+            raise Stop(
+                f"{start} is not below {to or 'a head'}, so there is nothing from there up to it",
+                "name two steps of which one is above the other", UNKNOWN_REVISION,
+            )  # fmt: skip
+        first = names.index(revision.revision)
+    with Places(project) as places:
+        walk = _Walk(project, places, rows, whole=len(steps) == len(every))
+        walk.run(steps, first)
     seconds = time.monotonic() - began
-    overhead = (seconds - walk.places.in_steps) / max(len(steps) - first, 1)
-    found = walk.found
-    return Report(walk.timings, found.faults, found.notes, walk.unseen, round(seconds, 2), round(overhead, 3))
+    overhead = (seconds - places.in_steps) / max(len(steps) - first, 1)
+    return walk.found.report(walk.timings, len(every), round(seconds, 2), round(overhead, 3))
 
 
 class _UpFailedError(Exception):
@@ -42,93 +51,157 @@ class _UpFailedError(Exception):
         self.error = error
 
 
+class _Before(NamedTuple):
+    """What a step starts from: a database with rows, what its tables hold, and its schema."""
+
+    place: Place
+    rows: Snapshot
+    schema: Objects
+
+
 class _Walk:
-    def __init__(self, project: Project, rows: int) -> None:
-        self.places = Places(project)
+    def __init__(self, project: Project, places: Places, rows: int, *, whole: bool) -> None:
         self.found = Findings()
         self.timings: list[Timing] = []
-        # What of the models was not compared is said by a note.
-        self.unseen = False
+        self._places = places
         self._project = project
-        self._rows = rows
+        self._filling = Filling(rows)
+        # The walk ends where the models may be compared.
+        self._whole = whole
+        self._databases = ExitStack()
+        # Of the database that is walked on.
+        self._rows: Snapshot | None = None
 
     def run(self, steps: list[Script], first: int) -> None:
         """Walk the steps from number `first`, then compare with the way straight up, and with the models."""
-        schemas: dict[str, Objects] = {}  # after the first way up
-        with ExitStack() as databases:
-            place = databases.enter_context(self.places.after(steps[:first]))
-            before = self.places.objects(place)
+        schemas: dict[str, Objects] = {}  # after the second way up
+        with self._databases:
+            place: Place | None = None
+            before: Objects = {}
             for number, step in enumerate(steps[first:], first):
+                below = steps[:number]
                 try:
-                    after, whole = self._step(place, step, before)
+                    if place is None or own_rows(step):
+                        place = self._new_place(below)
+                    before = before or self._places.objects(place)
+                    place, after = self._step(place, step, below, before)
                 except _UpFailedError as failure:
                     text = f"up fails: {one_line(failure.error)}; the steps after it were not tried"
                     self.found.fault(step, text)
-                    return
-                schemas[step.revision] = before = after
-                if not whole:
-                    databases.close()
-                    place = databases.enter_context(self.places.after(steps[: number + 1]))
-            Printed(self.places, self.found, steps, first).compare(self.places.objects(place), schemas)
-            self._look_at_the_end(place)
+                    break
+                before = after or {}
+                if after is None:
+                    place = None
+                else:
+                    schemas[step.revision] = after
+            else:
+                place = place or self._new_place(steps)
+                Printed(self._places, self.found, steps, first).compare(self._places.objects(place), schemas)
+                self._look_at_the_end(place)
+        for line in self._filling.unproven():
+            self.found.unproven(line)
 
-    def _step(self, place: Place, step: Script, before: Objects) -> tuple[Objects, bool]:
-        """Return the schema after the step, and whether the database is still fit for the next one."""
+    def _new_place(self, steps: list[Script]) -> Place:
+        self._databases.close()
+        self._rows = None
+        return self._databases.enter_context(self._places.after(steps))
+
+    def _snapshot(self, place: Place) -> Snapshot:
+        if self._rows:
+            self._rows.again()
+        else:
+            self._rows = Snapshot(place.observer)
+        return self._rows
+
+    def _step(self, place: Place, step: Script, below: list[Script], before: Objects) -> tuple[Place, Objects | None]:
+        """Return the database, and its schema after all ways; None if it is not fit for the next step."""
         excepted = [*getattr(step.module, "changes_data", {})]
-        self._fill(place.connection)
-        rows = Snapshot(place.observer)
+        place, rows, up = self._up(place, step, below)
         down = None
         try:
-            up = self.places.run(place, step.revision)
-        except Exception as error:
-            raise _UpFailedError(error) from error
-        try:
             self.found.values(step, "up", rows.changes(excepted))
-            after = self.places.objects(place)
             if hasattr(step.module, "irreversible"):
                 self.found.note(
                     f"{step.revision} is irreversible, so it was not taken back: {step.module.irreversible}"
                 )
-                return after, True
-            down, whole = self._down_and_up(place, step, before, rows, excepted)
-            return after, whole
+                return place, self._places.objects(place)
+            down, whole = self._down_and_up(_Before(place, rows, before), step, excepted)
+            return place, self._places.objects(place) if whole else None
         finally:
             self.timings.append(Timing(step.revision, step.doc, up, down))
-            rows.forget()
 
-    def _down_and_up(
-        self, place: Place, step: Script, before: Objects, rows: Snapshot, excepted: list[str]
-    ) -> tuple[float | None, bool]:
+    def _up(self, place: Place, step: Script, below: list[Script]) -> tuple[Place, Snapshot, float]:
+        """Go up a step with rows in all tables; where it refuses them, without them in the table that it names.
+
+        Return the database, its rows before the step, and the seconds that it took.
+        """
+        without: list[str] = []
+        failures: list[Exception] = []
+        wrong: dict[str, str] = {}  # table -> what is wrong with any rows in it
+        own = own_rows(step)
+        while True:
+            try:
+                schema = self._filling.fill(place, step, own, without)
+            except RowsNotUsableError as error:
+                self.found.fault(step, f"its own rows cannot be inserted: {error}")
+                own = {}
+                continue
+            rows = self._snapshot(place)
+            try:
+                up = self._places.run(place.connection, step)
+            except Exception as error:
+                failures.append(error)
+                empty, by_any_rows = refused(error, place, schema, without, self._places.statements)
+                if not empty:
+                    raise _UpFailedError(failures[0]) from failures[0]
+                wrong |= dict.fromkeys(empty, one_line(error)) if by_any_rows else {}
+                without += empty
+                place = self._new_place(below)
+                continue
+            for table, what in wrong.items():
+                self.found.fault(step, f"up fails with any rows in {table}: {what}; it goes on without them")
+            if spared := [table for table in without if table not in wrong]:
+                said = [one_line(each) for each in failures]
+                first = next((each for each in said if each not in wrong.values()), said[0])
+                self.found.unproven(
+                    f"{step.revision} refused the rows of {', '.join(spared)}, and was tried without them: {first}"
+                )
+            return place, rows, up
+
+    def _down_and_up(self, before: _Before, step: Script, excepted: list[str]) -> tuple[float | None, bool]:
         """Return how long the way down took (None: it fails), and whether both ways succeed."""
+        place, rows, schema = before
         try:
-            down = self.places.run(place, below(step), down=True)
+            down = self._places.run(place.connection, step, down=True)
         except Exception as error:
             self.found.fault(step, f"down fails: {one_line(error)}")
             return None, False
-        for line in differences(before, self.places.objects(place)):
+        for line in differences(schema, self._places.objects(place)):
             self.found.fault(step, f"after down, {line}")
         self.found.values(step, "up and down", rows.changes(excepted) + rows.surplus(excepted))
         try:
-            self.places.run(place, step.revision)
+            self._places.run(place.connection, step)
         except Exception as error:
             self.found.fault(step, f"up fails the second time: {one_line(error)}")
             return down, False
         self.found.values(step, "up, down and up", rows.changes(excepted))
         return down, True
 
-    def _fill(self, connection: Connection) -> None:
-        try:
-            with connection.begin():
-                generate(connection, self._rows, top_up=True)
-        except RowsRefused as refused:
-            self.found.note(f"not all tables have rows: {refused}")
-
     def _look_at_the_end(self, place: Place) -> None:
-        compared, note = models.compare(place.connection, lambda: self.places.dump(place), self._project.metadata)
-        self.unseen = note is not None
-        if note:
-            self.found.note(note)
-        for line in compared:
-            self.found.fault(None, f"models: {line}")
+        if not self._project.metadata:
+            self.found.note(NO_MODELS)
+        elif self._whole:
+            project = self._project
+            compared, note = models.compare(
+                place.connection, lambda: self._places.dump(place), project.metadata, project.told
+            )
+            for line in compared:
+                self.found.fault(None, f"models: {' '.join(line.split())}")
+            if note:
+                self.found.unproven(note)
+            else:
+                self.found.models = True
+            for line in without_models(place.connection, self._project.metadata):
+                self.found.note(line)
         for name, definition in facts(place.observer).items():
             self.found.fault(None, f"{name}: {definition}")

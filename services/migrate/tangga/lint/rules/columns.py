@@ -90,6 +90,7 @@ def _is_added_serial(statement: Statement, _: Place, __: Collection[str]) -> boo
 
 IDENTITY = Rule(
     "prefer-identity",
+    on_request=True,
     is_false=_is_added_serial,
     examples=(
         Example(

@@ -1,15 +1,18 @@
 """What the release that still runs may stumble over."""
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
+from pglast import ast
 from pglast.enums import AlterTableType
 
 from tangga.journal.writing import BREAKS
 from tangga.lint.place import Place
 from tangga.lint.rule import Example, Family, File, Rule, Values
 from tangga.lint.statements import Statement
-from tangga.lint.trees import name_of, only_command
+from tangga.lint.trees import name_of, only_command, renamed_by, tables_of
 from tangga.lint.types import is_narrowing, type_of
+from tangga.revision.swaps import beside
 
 _IN_TWO_RELEASES = "add a column, let a release write both, fill it (safe.backfill), drop the old one later"
 _READ_NO_LONGER = "let a release go out that no longer reads it; then drop it, and say so in lint_ignore"
@@ -42,6 +45,85 @@ RENAMED_TABLE = Rule(
         ),
     ),
 )
+
+
+def _label(statement: Statement, _: Place) -> Iterator[Values]:
+    tree: Any = statement.tree
+    if isinstance(tree, ast.AlterEnumStmt) and tree.oldVal is not None:
+        yield {"label": tree.oldVal}
+
+
+RENAMED_LABEL = Rule(
+    "renaming-enum-label",
+    why="the release that still runs writes '{label}', and compares with it: both fail",
+    remedy="ADD VALUE for the new label; let a release know both, change the rows (safe.backfill), leave the old label",
+    of_statement=_label,
+    compatibility=True,
+    examples=(
+        Example(
+            "rename of an enum's label",
+            "op.execute(\"ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'\")",
+            "op.execute(\"ALTER TYPE mood ADD VALUE 'blue' AFTER 'sad'\")",
+        ),
+    ),
+)
+
+
+def _renamed(place: Place, schemas: bool) -> Iterator[tuple[Statement, Values]]:
+    for name, statement in place.renamed.items():
+        # Made anew under the old name, it is there for those who name it.
+        if name.startswith("schema ") == schemas and name not in place.named:
+            yield statement, {"name": name.removeprefix("schema ")}
+
+
+RENAMED_TYPE = Rule(
+    "renaming-type",
+    why="the release that still runs names the type {name} in its statements (casts of its parameters)",
+    remedy="make a type of the new name beside it, and a column of that type; drop the old ones in a later release",
+    of_step=lambda place: _renamed(place, schemas=False),
+    compatibility=True,
+    examples=(
+        Example(
+            "rename of a type",
+            'op.execute("ALTER TYPE mood RENAME TO temper")',
+            "op.execute(\"CREATE TYPE temper AS ENUM ('happy', 'sad')\")\n"
+            'op.execute("ALTER TABLE customers ADD COLUMN temper temper")',
+        ),
+    ),
+)
+RENAMED_SCHEMA = Rule(
+    "renaming-schema",
+    why="the release that still runs looks for its tables in the schema {name}",
+    remedy="make the new schema with views of the tables; move the tables when no release names the old one",
+    of_step=lambda place: _renamed(place, schemas=True),
+    compatibility=True,
+    examples=(
+        Example(
+            "rename of a schema",
+            'op.execute("ALTER SCHEMA public RENAME TO shop")',
+            'op.execute("CREATE SCHEMA shop")\nop.execute("CREATE VIEW shop.orders AS SELECT * FROM public.orders")',
+        ),
+    ),
+)
+
+
+def _has_a_rule(statement: Statement, _place: Place, _names: Collection[str]) -> bool:
+    """It is a label, a type or a schema: the rules above say what it means. Or it takes the place of the old one."""
+    tree: Any = statement.tree
+    if isinstance(tree, ast.AlterEnumStmt) or renamed_by(tree) is not None:
+        return True
+    return isinstance(tree, ast.RenameStmt) and beside(str(tree.newname)) in (
+        tree.subname,
+        getattr(tree.relation, "relname", None),
+    )
+
+
+RENAMED_OBJECT = Rule("renaming-object", is_false=_has_a_rule, compatibility=True)
+MOVED_TABLE = Rule(
+    "ban-set-schema",
+    remedy="move it and leave a view of the old name, in one step; drop the view in a later release",
+    compatibility=True,
+)
 DROPPED_COLUMN = Rule(
     "ban-drop-column",
     remedy=_READ_NO_LONGER,
@@ -54,9 +136,17 @@ DROPPED_COLUMN = Rule(
         ),
     ),
 )
+
+
+def _is_its_own(statement: Statement, place: Place, _: Collection[str]) -> bool:
+    """The step itself made the tables."""
+    return {*tables_of(statement.tree)} <= place.made
+
+
 DROPPED_TABLE = Rule(
     "ban-drop-table",
     remedy=_READ_NO_LONGER,
+    is_false=_is_its_own,
     compatibility=True,
     examples=(
         Example(
@@ -173,6 +263,11 @@ FAMILY = Family(
     (
         RENAMED_COLUMN,
         RENAMED_TABLE,
+        RENAMED_LABEL,
+        RENAMED_TYPE,
+        RENAMED_SCHEMA,
+        RENAMED_OBJECT,
+        MOVED_TABLE,
         DROPPED_COLUMN,
         DROPPED_TABLE,
         DROPPED_NOT_NULL,

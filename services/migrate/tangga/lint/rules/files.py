@@ -78,7 +78,9 @@ IRREVERSIBLE_UNDECLARED = Rule(
 def _does_not_go_down(function: Function) -> Iterator[tuple[int, Values]]:
     step = function.step
     does_nothing = not (step.printed or step.problem or step.does_something)
-    if step.direction == "down" and function.goes_up and does_nothing:
+    if step.missing and step.direction == "down":
+        yield step.line, {"what": "is not there, so going down fails"}
+    elif step.direction == "down" and function.goes_up and does_nothing:
         declared = "passes in silence, though declared irreversible"
         yield step.line, {"what": declared if function.irreversible else "does not undo what upgrade does"}
 
@@ -89,6 +91,19 @@ NO_DOWNGRADE = Rule(
     remedy='write it; or declare why not, irreversible = "reason", and raise in downgrade',
     of_function=_does_not_go_down,
     downwards=True,
+)
+
+
+def _does_not_go_up(function: Function) -> Iterator[tuple[int, Values]]:
+    if function.step.missing and function.step.direction == "up":
+        yield function.step.line, {}
+
+
+NO_UPGRADE = Rule(
+    "no-upgrade",
+    why="upgrade is not there, so going up fails",
+    remedy="write it; a step that does nothing says pass",
+    of_function=_does_not_go_up,
 )
 
 
@@ -144,6 +159,11 @@ WITHOUT_REASON = Rule(
     why="the exception for {rule} gives no reason",
     remedy="write the reason into lint_ignore, for the one who reads it in a year",
 )
+NO_EXCEPTIONS = Rule(
+    "exceptions-unreadable",
+    why="lint_ignore is {what}, so nothing is excused",
+    remedy='write it as lint_ignore = {"rule": "reason"}',
+)
 # Found by lint/database.py.
 EDITED = Rule(
     "edited-after-applied",
@@ -159,6 +179,7 @@ FAMILY = Family(
         NOT_RENDERED,
         IRREVERSIBLE_UNDECLARED,
         NO_DOWNGRADE,
+        NO_UPGRADE,
         SEVERAL_HEADS,
         ROBUST,
         SYNTAX,
@@ -166,6 +187,7 @@ FAMILY = Family(
         NESTED,
         UNUSED_EXCEPTION,
         WITHOUT_REASON,
+        NO_EXCEPTIONS,
         EDITED,
     ),
 )

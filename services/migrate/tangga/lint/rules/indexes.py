@@ -1,6 +1,6 @@
 """Indexes: built and dropped so that reads and writes go on, and so that a build that is cut off leaves nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from pglast import ast
@@ -8,6 +8,7 @@ from pglast import ast
 from tangga.lint.place import Place
 from tangga.lint.rule import Example, Family, Rule, Values
 from tangga.lint.statements import Statement
+from tangga.lint.trees import dropped_names
 
 _OUTSIDE: Final = "with op.get_context().autocommit_block():\n    "
 
@@ -23,9 +24,19 @@ CREATE_INDEX = Rule(
         ),
     ),
 )
+
+
+def _of_a_table_that_goes(statement: Statement, place: Place, _: Collection[str]) -> bool:
+    """The tables of all these indexes are the step's own, or dropped in the same step: autogenerate writes both."""
+    indexes = dropped_names(statement.tree)
+    tables = [[name for name, table in place.schema.items() if index in table.indexes] for index in indexes]
+    return all(found and all(place.is_passing(name) for name in found) for found in tables)
+
+
 DROP_INDEX = Rule(
     "require-concurrent-index-deletion",
     remedy="safe.drop_index drops it CONCURRENTLY, outside the step's transaction",
+    is_false=_of_a_table_that_goes,
     downwards=True,
     examples=(Example("DROP INDEX", 'op.drop_index("ix_orders_quantity")', 'safe.drop_index("ix_orders_quantity")'),),
 )

@@ -12,7 +12,7 @@ from tangga.lint.statements import Statement
 from tangga.lint.trees import commands_of, name_of
 from tangga.lint.types import is_free, type_of
 
-# What a sequence's type is, and what its column's is by now.
+# The type of a sequence, and the type that its column has by now.
 _OUTGROWN = {("int4", "int8"), ("int2", "int4"), ("int2", "int8")}
 
 
@@ -59,7 +59,7 @@ def _was_varchar(statement: Statement, place: Place, _: Collection[str]) -> bool
     return bool(changes) and all(column and column.type.name == "varchar" for column, _ in changes)
 
 
-TEXT = Rule("prefer-text-field", is_false=_was_varchar)
+TEXT = Rule("prefer-text-field", is_false=_was_varchar, on_request=True)
 
 
 def _outgrown(place: Place) -> Iterator[tuple[Statement, Values]]:
@@ -109,8 +109,10 @@ ENUM_VALUE = Rule(
         ),
     ),
 )
+SMALLINT = Rule("prefer-bigint-over-smallint", on_request=True)
 INT = Rule(
     "prefer-bigint-over-int",
+    on_request=True,
     examples=(
         Example(
             "32-bit key",
@@ -141,4 +143,4 @@ TIMESTAMP = Rule(
     ),
 )
 
-FAMILY = Family("Types", (TYPE_CHANGE, TEXT, SEQUENCE, ENUM_VALUE, INT, CHAR, TIMESTAMP))
+FAMILY = Family("Types", (TYPE_CHANGE, TEXT, SEQUENCE, ENUM_VALUE, INT, SMALLINT, CHAR, TIMESTAMP))
