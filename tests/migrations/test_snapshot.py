@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from tangga.scratch.snapshot import Snapshot
+from tests.databases import eventually
 from tests.migrations.proving import scratch
 
 _TABLES = """
@@ -95,18 +96,47 @@ def test_what_changes_a_value_is_seen(name: str, looks: int) -> None:
         assert rows.changes() == []
 
 
+def _read_again(observer: Connection, rows: Snapshot) -> set[str]:
+    """Return the tables that were read by taking them over."""
+    statements: list[str] = []
+
+    def note(*said: object) -> None:
+        statements.append(str(said[2]))
+
+    event.listen(observer, "before_cursor_execute", note)
+    rows.again()
+    event.remove(observer, "before_cursor_execute", note)
+    return {one.partition(" FROM ")[2] for one in statements if one.startswith("CREATE TEMPORARY TABLE")}
+
+
 def test_only_what_was_written_is_read_again() -> None:
     with _database() as (engine, observer):
+        with engine.connect() as writer:
+            last = writer.exec_driver_sql("SELECT pg_current_xact_id()::text::bigint").scalar_one()
+        # The other tests' transactions are on the same server, and one that is older than these tables counts.
+        oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        assert eventually(lambda: observer.exec_driver_sql(oldest).scalar_one() > last)
         rows = Snapshot(observer)
         with engine.connect() as writer:
             writer.exec_driver_sql("INSERT INTO keyless VALUES (10, 'new')")
         assert rows.surplus() == ["keyless: 1 row more than before"]
         assert rows.surplus(["keyless"]) == []
-        statements: list[str] = []
-        event.listen(observer, "before_cursor_execute", lambda *said: statements.append(said[2]))
         assert rows.changes() == ["keyless.id: changed", "keyless.name: changed"]
-        rows.again()
-        made = {one.partition(" FROM ")[2] for one in statements if one.startswith("CREATE TEMPORARY TABLE")}
         # What an enum or a name says can change without a row being written; what is in a partition, by being moved.
-        assert made == {"public.keyless", "public.thing", "public.other", "public.whole"}
+        assert _read_again(observer, rows) == {"public.keyless", "public.thing", "public.other", "public.whole"}
         assert rows.changes() == rows.surplus() == []
+
+
+def test_what_was_not_committed_at_the_last_look_is_seen_at_the_next() -> None:
+    """Its row version is older than those of what was committed meanwhile."""
+    with _database() as (engine, observer), engine.connect() as writer:
+        writer = writer.execution_options(isolation_level="READ COMMITTED")
+        writer.exec_driver_sql("UPDATE plain SET name = 'late' WHERE id = 3")
+        with engine.connect() as other:
+            other.exec_driver_sql("UPDATE beside SET name = 'soon'")
+        rows = Snapshot(observer)
+        assert rows.changes() == []
+        writer.commit()
+        assert rows.changes() == ["plain.name: 1 row changed"]
+        assert {"public.plain", "public.beside"} <= _read_again(observer, rows)
+        assert rows.changes() == []
