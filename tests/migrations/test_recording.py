@@ -76,6 +76,46 @@ def test_the_lock_is_the_one_that_a_second_session_meets(live: str, kind: Kind) 
     assert met == kept_out({table: touch.locks for table, touch in touches.items()}, *TABLES)
 
 
+# In one transaction after the other: a statement, what it takes, and what it works on.
+_SEQUENCE: list[tuple[str, list[str], dict[str, list[str]]]] = [
+    ("LOCK TABLE loans IN SHARE MODE", ["loans"], {}),
+    ("SAVEPOINT a", [], {}),
+    ("ALTER TABLE books ALTER pages TYPE bigint", ["books"], {"books": ["rewrite", "scan"]}),
+    ("COMMENT ON TABLE books IS 'held'", [], {}),
+    ("ROLLBACK TO a", [], {}),
+    ("COMMENT ON TABLE books IS 'taken anew'", ["books"], {}),
+    ("CREATE TABLE copies (id int)", ["copies"], {}),
+    ("COMMENT ON TABLE loans IS 'nothing of copies'", [], {}),
+    ("INSERT INTO copies SELECT 1 FROM authors WHERE false", ["authors"], {"copies": ["insert"]}),
+    ("INSERT INTO copies VALUES (1), (2)", [], {"copies": ["insert"]}),
+    ("COMMENT ON TABLE copies IS 'nothing of it'", [], {}),
+    ("UPDATE copies SET id = 3 WHERE id = 2", [], {"copies": ["scan", "change"]}),
+    ("COMMIT", [], {}),
+    ("COMMENT ON TABLE books IS 'taken again'", ["books"], {}),
+    ("ALTER TABLE copies ADD code uuid DEFAULT gen_random_uuid()", ["copies"], {"copies": ["rewrite", "scan"]}),
+    ("DROP TABLE copies", [], {}),
+    ("COMMENT ON TABLE authors IS 'nothing of copies'", ["authors"], {}),
+]
+
+
+def test_each_statement_is_looked_at_from_where_the_one_before_has_ended(live: str) -> None:
+    engine = connecting.engine(project_of(FOLDER, live).settings.url, "test")
+    with engine.connect() as observer:
+        recorder = Recorder(engine, observer.execution_options(isolation_level="AUTOCOMMIT"))
+        with recorder.engine.connect() as connection, recorder.step() as statements:
+            for sql, taken, work in _SEQUENCE:
+                before = len(statements)
+                connection.commit() if sql == "COMMIT" else connection.exec_driver_sql(sql)
+                for noted in statements[before:]:
+                    touches = {touch.table: touch for touch in noted.touches}
+                    assert sorted(name for name, touch in touches.items() if touch.taken) == taken, sql
+                    assert {name: touch.work for name, touch in touches.items() if touch.work} == work, sql
+                    met = {table: refused_modes(live, table) for table in TABLES}
+                    assert met == kept_out({table: touch.locks for table, touch in touches.items()}, *TABLES), sql
+    asked = [sql for sql, _, _ in _SEQUENCE if sql.partition(" ")[0] not in ("SAVEPOINT", "ROLLBACK", "COMMIT")]
+    assert [noted.sql for noted in statements] == asked
+
+
 OUTSIDE = [
     Kind("an index, CONCURRENTLY", "CREATE INDEX CONCURRENTLY ix ON books (title)", "SHARE UPDATE EXCLUSIVE", ["scan"]),
     Kind("an index dropped, CONCURRENTLY", "DROP INDEX CONCURRENTLY ix", "SHARE UPDATE EXCLUSIVE", [],

@@ -45,8 +45,6 @@ def test_a_line_for_each_table_of_a_statement() -> None:
             _touch("posts", "SHARE", "writes", "scan"),
             _touch("votes", "ACCESS SHARE", "nothing", taken=False),
             _touch("baru", "ACCESS EXCLUSIVE", "reads, writes", new=True),
-            # Of an earlier statement: it has its line there.
-            _touch("sudah", "ACCESS EXCLUSIVE", "reads, writes", new=True, taken=False),
         ],
     )
     lines = _printed(_plan(_step(statement)))
@@ -58,7 +56,6 @@ def test_a_line_for_each_table_of_a_statement() -> None:
     )
     assert re.search(r"^ +votes +ACCESS SHARE \(still\) +nothing +1 +3 GB$", page, re.M)
     assert re.search(r"^ +baru +new table$", page, re.M)
-    assert "sudah" not in page
 
 
 def test_what_is_lost_and_what_fails_is_said() -> None:

@@ -46,6 +46,20 @@ def test_counters_and_files_say_what_happened_to_rows(
     assert _work(sql, lock, **changed) == work
 
 
+def test_a_new_table_is_named_when_it_is_locked_first_and_when_its_rows_are_touched() -> None:
+    """A live one always: others wait for it as long as it is held."""
+    new = Relation("public", "baru", "r", 30, None)
+    locks = {NEW: {"ACCESS EXCLUSIVE"}, POSTS: {"ACCESS SHARE"}}
+    for before, after, held, named in (
+        (BEFORE, BEFORE | {NEW: new}, {}, ["baru", "posts"]),
+        (BEFORE | {NEW: new}, BEFORE | {NEW: new}, locks, ["posts"]),
+        (BEFORE | {NEW: new}, BEFORE | {NEW: new._replace(inserted=1)}, locks, ["baru", "posts"]),
+    ):
+        found = statement(Seen("DO $$ BEGIN END $$", "step", before, after, held, locks), LIVE, ROWS)
+        assert found is not None
+        assert [touch.table for touch in found.touches] == named
+
+
 def test_outside_of_a_transaction_a_new_index_is_the_scan() -> None:
     locks = {POSTS: {"SHARE UPDATE EXCLUSIVE"}}
     for after, work in (

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -33,7 +34,7 @@ LOOK_SECONDS = 10
 # Where a statement may run for ever: not on a copy with a few rows.
 _STATEMENT_SECONDS = 900
 # libpq's PGTransactionStatusType: outside of a transaction, and in one that has failed.
-_IDLE, _IN_ERROR = 0, 3
+_IDLE, _IN_TRANSACTION, _IN_ERROR = 0, 2, 3
 _ONLY_OUTSIDE = (ACTIVE_TRANSACTION, INVALID_TERMINATION)
 
 _no_step = re.compile(r"\s*(BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
@@ -45,6 +46,34 @@ _RELATIONS = f"""
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_stat_xact_all_tables AS s ON s.relid = c.oid
     WHERE {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I') AND NOT {THE_MIGRATORS}
+"""  # noqa: S608 - a condition of ours.py
+# What the session itself has locked, and what is left of it: in a transaction nothing else can have changed. What this
+# run has made and holds alone is not looked at again as long as neither its locks nor its rows are touched: a step may
+# make thousands of tables.
+_LOCKED = f"""
+    SELECT l.relation::int8, l.modes, n.nspname, c.relname, c.relkind, c.relfilenode::int8, i.indrelid::int8,
+           s.scans, s.scanned, s.fetched, s.inserted, s.changed
+    FROM (
+        SELECT relation, array_agg(mode) AS modes FROM pg_locks
+        WHERE pid = pg_backend_pid() AND locktype = 'relation'
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        GROUP BY relation
+    ) AS l
+    LEFT JOIN pg_class AS c ON c.oid = l.relation LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+    CROSS JOIN LATERAL (
+        SELECT coalesce(pg_stat_get_xact_numscans(c.oid), 0) AS scans,
+               coalesce(pg_stat_get_xact_tuples_returned(c.oid), 0) AS scanned,
+               coalesce(pg_stat_get_xact_tuples_inserted(c.oid), 0) AS inserted,
+               coalesce(pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid), 0) AS changed,
+               coalesce(pg_stat_get_xact_tuples_fetched(c.oid), 0)
+               + (SELECT coalesce(sum(pg_stat_get_xact_tuples_fetched(indexrelid)), 0)::int8
+                  FROM pg_index WHERE indrelid = c.oid) AS fetched
+    ) AS s
+    WHERE (c.oid IS NULL
+           OR {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I') AND NOT {THE_MIGRATORS})
+      AND (l.relation::int8 * 16 + cardinality(l.modes) <> ALL (%s::int8[]) OR c.relfilenode NOT IN (0, c.oid)
+           OR s.scans + s.scanned + s.fetched + s.inserted + s.changed > 0)
 """  # noqa: S608 - a condition of ours.py
 _LOCKS = """
     SELECT relation::int8, mode, granted FROM pg_locks
@@ -64,6 +93,17 @@ _READABLE = f"""
 """  # noqa: S608 - a condition of ours.py
 
 
+@dataclass
+class _At:
+    """What is known of a transaction after a statement, and so before the next one."""
+
+    connection: Any
+    look: Look
+    locks: Modes
+    # What this run has made and holds with as many kinds of lock, as _LOCKED counts it.
+    alone: set[int] = field(default_factory=set)
+
+
 class Recorder:
     """Records the statements of the connections of `self.engine`, on a scratch database."""
 
@@ -79,6 +119,7 @@ class Recorder:
         self._live = {oid for (oid,) in rows(self._observer, "SELECT oid::int8 FROM pg_class")}
         self._row_counts: dict[int, int] = {}
         self._statements: list[Statement] | None = None
+        self._at: _At | None = None
         self.engine = connect.engine(
             scratch.url,
             "plan",
@@ -134,16 +175,33 @@ class Recorder:
         """Return in whose transaction a statement is noted, "step" or "own"; None if it is not to be noted."""
         status = connection.info.transaction_status
         # Rows in alembic_version and migration_log are written by every step alike.
-        if self._statements is None or status == _IN_ERROR or _no_step.match(sql) or speaks_of_them(sql):
+        unnoted = self._statements is None or status == _IN_ERROR or _no_step.match(sql) or speaks_of_them(sql)
+        if unnoted or status != _IN_TRANSACTION:
+            self._at = None
+        if unnoted:
             return None
         return "own" if connection.autocommit and status == _IDLE else "step"
 
     @contextmanager
     def _looked_at(self, connection: Any, transaction: str, text: Callable[[], str]) -> Iterator[None]:
-        before, held = self._look(connection), self._locks(connection)[0]
+        at, self._at = self._at, None
+        if at is None or at.connection is not connection:
+            at = _At(connection, self._look(connection), self._locks(connection)[0])
         yield
-        locks, _ = self._locks(connection)
-        self._note(Seen(text().strip(), transaction, before, self._look(connection), held, locks))
+        after: Look = {}
+        locks: Modes = {}
+        for oid, modes, *rest in rows(connection, _LOCKED, [*at.alone]):
+            locks[oid] = {IN_PG_LOCKS[mode] for mode in modes}
+            if rest[0] is not None:
+                after[oid] = Relation(*rest)
+        self._note(Seen(text().strip(), transaction, at.look, after, at.locks, locks))
+        for oid in locks.keys() - after.keys():
+            at.look.pop(oid, None)
+        at.look |= after
+        at.locks |= locks
+        made = {oid: modes for oid, modes in locks.items() if oid not in self._live}
+        at.alone |= {oid * 16 + len(modes) for oid, modes in made.items() if "ACCESS EXCLUSIVE" in modes}
+        self._at = at
 
     def _held_open(self, connection: Any, text: Callable[[], str], execute: Callable[[], Any]) -> None:
         """Run a statement that must not be in a transaction.

@@ -91,11 +91,9 @@ def _lines(plan: Plan, statement: Statement) -> Iterator[list[str]]:
     # On one line, a comment would swallow what follows it.
     sql = re.sub(r"--[^\n]*", "", statement.sql)
     sql = escape(textwrap.shorten(sql, _STATEMENT_LETTERS, placeholder=" …"))
-    # Nobody else sees a table that is new: its locks, once they are taken, are no news.
-    touches = [touch for touch in statement.touches if touch.taken or touch.work or not touch.new]
-    if not touches:
+    if not statement.touches:
         yield [sql, "", "", "", "", "", ""]
-    for touch in touches:
+    for touch in statement.touches:
         size = plan.tables.get(touch.table)
         yield [sql, *_cells(touch, size)]
         sql = ""

@@ -54,6 +54,7 @@ class Seen:
     # "step": in the step's own; "own": in one of its own; "none": outside of any
     transaction: str
     before: Look
+    # In a transaction: of those that are locked.
     after: Look
     # The locks of the session before it, and while it ran or at its end.
     held: Modes
@@ -74,6 +75,11 @@ def statement(seen: Seen, live: set[int], row_counts: dict[int, int]) -> Stateme
         if not _matters(oid, relation, seen.locks, new=oid not in live):
             continue
         held = seen.held.get(oid, set())
+        taken = strength(*modes) > strength(*held)
+        work = _work(word, oid, seen, modes - held, row_counts.get(oid, 0))
+        # Nobody else sees a table that is new: its locks, once they are taken, are no news.
+        if oid not in live and not (taken or work):
+            continue
         locks = by_strength(modes)
         touches.append(
             Touch(
@@ -82,9 +88,9 @@ def statement(seen: Seen, live: set[int], row_counts: dict[int, int]) -> Stateme
                 new=oid not in live,
                 lock=locks[-1],
                 locks=locks,
-                taken=strength(*modes) > strength(*held),
+                taken=taken,
                 blocks=MODES[locks[-1]],
-                work=_work(word, oid, seen, modes - held, row_counts.get(oid, 0)),
+                work=work,
             )
         )
     touches.sort(key=lambda touch: (not touch.taken, -strength(touch.lock), touch.table))
