@@ -1,6 +1,7 @@
 """Up and down the whole staircase, with the tables as they are at each statement."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from alembic.script import Script
 
@@ -39,8 +40,8 @@ class _Walk:
     def step(self, step: Step, own: Sequence[Statement], alarms: Mapping[int, Sequence[Problem]]) -> Iterator[Finding]:
         """Yield what is wrong with one direction of one revision."""
         place = Place(self._before(step))
-        for number, statement in enumerate(own):
-            place.to_drop = set().union(*(dropped_by(each.tree) for each in own[number + 1 :]))
+        later = [*accumulate((dropped_by(each.tree) for each in reversed(own)), set.union, initial=set[str]())]
+        for number, (statement, place.to_drop) in enumerate(zip(own, reversed(later[:-1]), strict=True)):
             problems = [*rules.of_statement(statement, place)]
             problems += rules.true_alarms(alarms.get(number, ()), statement, place)
             for problem in problems:

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tangga.plan import assertions
 from tangga.plan.assertions import Assertion
@@ -87,16 +88,15 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
         console.print(f"  [red]fails: {escape(step.error)}[/]", soft_wrap=True)
 
 
-def _lines(plan: Plan, statement: Statement) -> Iterator[list[str]]:
+def _lines(plan: Plan, statement: Statement) -> Iterator[list[Text | str]]:
     # On one line, a comment would swallow what follows it.
-    sql = re.sub(r"--[^\n]*", "", statement.sql)
-    sql = escape(textwrap.shorten(sql, _STATEMENT_LETTERS, placeholder=" …"))
+    sql = Text(textwrap.shorten(re.sub(r"--[^\n]*", "", statement.sql), _STATEMENT_LETTERS, placeholder=" …"))
     if not statement.touches:
         yield [sql, "", "", "", "", "", ""]
     for touch in statement.touches:
         size = plan.tables.get(touch.table)
         yield [sql, *_cells(touch, size)]
-        sql = ""
+        sql = Text()
 
 
 def _cells(touch: Touch, size: Size | None) -> list[str]:
