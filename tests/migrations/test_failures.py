@@ -59,6 +59,16 @@ def test_a_step_that_fails_is_rolled_back_whole(shelved: str, library: Path, bod
             "let a superuser make it before the migration",
         ),
         (
+            "op.execute('CREATE EXTENSION IF NOT EXISTS file_fdw')",
+            'create extension "file_fdw" HINT: Must be superuser to create this extension.',
+            "let a superuser make it before the migration",
+        ),
+        (
+            "op.execute('CREATE SCHEMA tools; CREATE EXTENSION pageinspect SCHEMA tools')",
+            'create extension "pageinspect" HINT: Must be superuser to create this extension.',
+            "let a superuser make it before the migration",
+        ),
+        (
             "op.execute('CREATE EXTENSION nosuch')",
             'extension "nosuch" is not available',
             "install it on the database's server",
@@ -68,6 +78,9 @@ def test_a_step_that_fails_is_rolled_back_whole(shelved: str, library: Path, bod
             "permission denied to create role DETAIL: Only",
             "roles are the server's",
         ),
+        ("op.execute('CREATE USER reader')", "permission denied to create role DETAIL: Only", "roles are the server's"),
+        ("op.execute('ALTER ROLE tangga_app CREATEDB')", "permission denied to alter role", "roles are the server's"),
+        ("op.execute('DROP ROLE tangga_app')", "permission denied to drop role", "roles are the server's"),
         ("op.execute('GRANT SELECT ON books TO grafana')", 'role "grafana" does not exist', "roles are the server's"),
         ("op.drop_table('authors')", "books depends on table authors; constraint fk_loans_author_id", "mend"),
         ("op.drop_table('authors')", "HINT: Use DROP ... CASCADE to drop the dependent objects too.", "mend the step"),
@@ -80,16 +93,24 @@ def test_what_the_server_adds_is_shown(shelved: str, library: Path, body: str, s
     assert len(finished.stderr.splitlines()[-2]) < 1000
 
 
-def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(shelved: str, library: Path) -> None:
+@pytest.mark.parametrize("extension", ["pg_stat_statements", "file_fdw", "pageinspect"])
+def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(shelved: str, library: Path, extension: str) -> None:
+    """Nor has the scratch server what a superuser has made by hand in the live database, and it is said where it failed."""
     plant(
-        library, "0000000000a1", "op.execute('CREATE EXTENSION IF NOT EXISTS pg_stat_statements')",
-        downgrade="op.execute('DROP EXTENSION pg_stat_statements')",
+        library, "0000000000a1", f"op.execute('CREATE EXTENSION IF NOT EXISTS {extension}')",
+        downgrade=f"op.execute('DROP EXTENSION {extension}')",
     )  # fmt: skip
     with scratch_database(shelved) as database:
-        query(database, "CREATE EXTENSION pg_stat_statements", role="superuser")
+        query(database, f"CREATE EXTENSION {extension}", role="superuser")
         migrate(database, "upgrade", "head", project=library)
         finished = alembic(database, "downgrade", "-1", project=library)
-        assert_reported(finished, STEP_FAILED, "must be owner of extension pg_stat_statements", "take its DROP")
+        assert_reported(finished, STEP_FAILED, f"must be owner of extension {extension}", "take its DROP")
+        assert "it was rolled back" in finished.stderr
+        for command in ("drift", "graph"):
+            finished = alembic(database, command, project=library)
+            remedy = "let a superuser make it before the migration, then run it again; it was tried out on the scratch server"
+            assert_reported(finished, STEP_FAILED, f'permission denied to create extension "{extension}"', remedy)
+            assert "rolled back" not in finished.stderr
 
 
 @pytest.mark.parametrize(

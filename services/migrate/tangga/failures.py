@@ -30,6 +30,7 @@ from tangga.guard.lock import LockNotObtained
 from tangga.guard.validation import NotValidated
 from tangga.journal.history import Position, look, newer_than_image, title
 from tangga.project import Project, environment
+from tangga.rehearsal import TRIED_OUT
 from tangga.remedies import say
 from tangga.revision import files
 from tangga.words import file_name, when
@@ -105,12 +106,11 @@ def _failed_step(error: BaseException, _: Project) -> Failure | None:
     step = _running_step(error.__traceback__)
     if step is None:
         return None
-    return Failure(
-        f"{step}: {one_line(error)}",
-        f"{causes.remedy(one_line(error)) or 'mend the step'}, then run it again; it was rolled back (to its last "
-        "commit, if it makes any itself), the steps before it stand",
-        STEP_FAILED,
-    )
+    remedy = causes.remedy(one_line(error)) or "mend the step"
+    stands = "it was rolled back (to its last commit, if it makes any itself), the steps before it stand"
+    if TRIED_OUT in getattr(error, "__notes__", ()):
+        stands = f"it was {TRIED_OUT}, which has nothing that was made by hand elsewhere; the live database is as it was"
+    return Failure(f"{step}: {one_line(error)}", f"{remedy}, then run it again; {stands}", STEP_FAILED)
 
 
 def _not_writable(error: BaseException, _: Project) -> Failure | None:

@@ -16,6 +16,8 @@ from tangga.exits import WRONG_SETTING, Stop
 
 # The option of Alembic's environment that marks such a run.
 REHEARSAL = "rehearsal"
+# What is noted on an error of such a run: nothing has happened to the live database.
+TRIED_OUT = "tried out on the scratch server"
 # The loggers by whose level SQLAlchemy prints statements; "root" is above them.
 _OF_STATEMENTS = ("root", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.engine.Engine", "sqlalchemy.pool")
 
@@ -29,13 +31,18 @@ class Rehearsal(NamedTuple):
 
     def run(self, config: Config, scripts: ScriptDirectory, address: str | None, **options: Any) -> None:
         """Run env.py; `address` is what DATABASE_URL is if it has no value (brought.py)."""
-        with (
-            brought(self.connection, address),
-            _Rehearsed(config, scripts, **options, **{REHEARSAL: self}),
-            _addressed(config, self.connection),
-            _quiet(),
-        ):
-            scripts.run_env()
+        try:
+            with (
+                brought(self.connection, address),
+                _Rehearsed(config, scripts, **options, **{REHEARSAL: self}),
+                _addressed(config, self.connection),
+                _quiet(),
+            ):
+                scripts.run_env()
+        except Exception as error:
+            if self.connection is not None:
+                error.add_note(TRIED_OUT)
+            raise
         # A step that has ended its transaction itself leaves another one open, with Alembic's row in it.
         if self.connection is not None and self.connection.in_transaction():
             self.connection.commit()
