@@ -1,5 +1,6 @@
 """Each way to fail: one line with the cause, one with the remedy, an exit code of its own, nothing half done."""
 
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tangga.exits import (
     UNREACHABLE,
 )
 from tangga.guard.lock import LOCK_KEY
-from tests.databases import connect, query, run, scratch_database
+from tests.databases import PROJECT, connect, query, run, scratch_database
 from tests.support import in_process
 from tests.support.library import HEAD, L3, alembic, migrate, plant
 from tests.support.reported import assert_reported
@@ -93,9 +94,20 @@ def test_what_the_server_adds_is_shown(shelved: str, library: Path, body: str, s
     assert len(finished.stderr.splitlines()[-2]) < 1000
 
 
+@pytest.mark.parametrize(("role", "code"), [("pg_monitor", 0), ("reader", STEP_FAILED)])
+def test_a_role_is_made_only_where_it_is_missing(shelved: str, library: Path, role: str, code: int) -> None:
+    """The block of docs/authors.md: nothing is asked of the owner where somebody else has made the role."""
+    [block] = re.findall(r"^  (DO \$\$ BEGIN\n.*?END \$\$)$", (PROJECT / "docs/authors.md").read_text(), re.M | re.S)
+    plant(library, "0000000000a1", f"op.execute({block.replace('reader', role)!r})")
+    with scratch_database(shelved) as database:
+        finished = alembic(database, "upgrade", "head", project=library)
+        assert finished.returncode == code, finished.stderr
+        assert code == 0 or "permission denied to create role" in finished.stderr
+
+
 @pytest.mark.parametrize("extension", ["pg_stat_statements", "file_fdw", "pageinspect"])
 def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(shelved: str, library: Path, extension: str) -> None:
-    """Nor has the scratch server what a superuser has made by hand in the live database, and it is said where it failed."""
+    """Nor has the scratch server what a superuser made by hand, and it is said that it failed there."""
     plant(
         library, "0000000000a1", f"op.execute('CREATE EXTENSION IF NOT EXISTS {extension}')",
         downgrade=f"op.execute('DROP EXTENSION {extension}')",
@@ -108,7 +120,7 @@ def test_an_extension_of_the_superuser_is_not_the_steps_to_drop(shelved: str, li
         assert "it was rolled back" in finished.stderr
         for command in ("drift", "graph"):
             finished = alembic(database, command, project=library)
-            remedy = "let a superuser make it before the migration, then run it again; it was tried out on the scratch server"
+            remedy = "before the migration, then run it again; it was tried out on the scratch server"
             assert_reported(finished, STEP_FAILED, f'permission denied to create extension "{extension}"', remedy)
             assert "rolled back" not in finished.stderr
 

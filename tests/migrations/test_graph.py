@@ -19,6 +19,7 @@ from tests.databases import (
 from tests.migrations.proving import scratch
 from tests.support.library import HEAD, L1, L2, STEPS, alembic, migrate, plant
 from tests.support.schema import revision
+from tests.support.shapes import Node, write
 from tests.support.steps import edit
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -84,6 +85,32 @@ def test_no_scratch_database_is_left(shelved: str, library: Path, at: str, code:
     finished = finish(drawing)
     assert (finished.returncode, "no such luck" in finished.stderr) == (code, code == 3), finished.stderr
     assert scratch_databases_of(drawing) == []
+
+
+_TWO = "(id serial PRIMARY KEY, shelf text)"
+IN_SCHEMAS = {
+    "no other": (f"CREATE SCHEMA store; CREATE TABLE store.thing {_TWO}", ["store.thing"]),
+    "the same name twice": (
+        f"CREATE SCHEMA store; CREATE TABLE store.thing {_TWO}; CREATE TABLE thing {_TWO}", ["store.thing", "thing"],
+    ),
+    "a quoted one, and a key across them": (
+        f"""CREATE SCHEMA "Toko Buku"; CREATE TABLE thing {_TWO}; """
+        """CREATE TABLE "Toko Buku"."Part" (shelf text, thing int REFERENCES thing)""",
+        ["Toko Buku.Part", "thing"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_SCHEMAS)
+def test_tables_of_other_schemas_are_shown(database: str, tmp_path: Path, name: str) -> None:
+    up, tables = IN_SCHEMAS[name]
+    project = write(tmp_path / "project", Node("c1", None, up))
+    shown = _graph(database, project=project).stdout.partition("Tables at")[2]
+    names = {line.strip().strip("╭╮─ ") for line in shown.splitlines()}
+    assert {*tables} <= names | {*shown.split("  ")}, shown
+    assert shown.count("shelf") == len(tables)
+    drawn = _graph(database, "--svg", project=project).stdout.split()[1]
+    assert {*tables, "shelf"} <= {*_texts(project / drawn)}
 
 
 def test_svg_files_are_well_formed_and_their_text_is_text(shelved: str, library: Path) -> None:

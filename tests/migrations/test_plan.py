@@ -54,9 +54,10 @@ def test_it_works_where_sql_dies(live: str, library: Path) -> None:
     ]
 
 
-def test_a_step_without_a_downgrade_is_planned_and_said_to_have_none(live: str, library: Path) -> None:
+@pytest.mark.parametrize("instead", ["", "downgrade = None", "def down() -> None:\n    pass"])
+def test_a_step_without_a_downgrade_is_planned_and_said_to_have_none(live: str, library: Path, instead: str) -> None:
     file = plant(library, "0000000000a1", "op.execute('ALTER TABLE books ADD COLUMN city text')")
-    file.write_text(file.read_text().partition("def downgrade")[0])
+    file.write_text(file.read_text().partition("def downgrade")[0] + instead)
     made = plan_of(live, library)
     assert code_of(made) == 0
     assert [statement.sql for statement in made.steps[0].statements] == ["ALTER TABLE books ADD COLUMN city text"]

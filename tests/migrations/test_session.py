@@ -14,6 +14,7 @@ from tests.support.library import HEAD, alembic, plant
 from tests.support.planning import by_statement, plan_of
 from tests.support.reported import assert_reported
 from tests.support.schema import revision
+from tests.support.shapes import Node, write
 
 STEP, NEXT = "0000000000a1", "0000000000a2"
 COLUMN = "op.execute('ALTER TABLE books ADD COLUMN w int')"
@@ -218,6 +219,27 @@ def test_what_a_step_sets_is_put_back(shelf: str, library: Path, how: str) -> No
     assert revision(shelf) == NEXT
     expected = {"search_path": '"$user", public', "role": "none", "lock_timeout": "1s"}[name]
     assert query(shelf, "SELECT now FROM shown") == [(expected,)]
+    logged = query(shelf, "SELECT DISTINCT revision FROM tangga.migration_log WHERE revision IN (%s, %s)", STEP, NEXT)
+    assert sorted(logged) == [(STEP,), (NEXT,)]
+
+
+@pytest.mark.parametrize("how", ["search_path", "search_path, LOCAL", "as pg_dump does"])
+def test_what_the_first_step_of_all_sets_is_put_back(database: str, tmp_path: Path, how: str) -> None:
+    """Alembic's own table has just been made, and the step itself counts on the setting."""
+    first = "CREATE TABLE thing (id int)" if how != "as pg_dump does" else "CREATE TABLE store.thing (id int)"
+    project = write(
+        tmp_path / "project",
+        Node("i1", None, body=f"op.execute('CREATE SCHEMA store'); {SETS[how][0]}; op.execute({first!r})",
+             down="DROP SCHEMA store CASCADE"),
+        Node("i2", "i1", "CREATE TABLE other (id int)", "DROP TABLE other"),
+    )  # fmt: skip
+    finished = alembic(database, "upgrade", "head", project=project)
+    assert finished.returncode == 0, finished.stderr
+    made = "SELECT to_regclass('store.thing') IS NOT NULL, to_regclass('public.other') IS NOT NULL"
+    assert (revision(database), query(database, made)) == ("i2", [(True, True)])
+    finished = alembic(database, "downgrade", "base", project=project)
+    assert finished.returncode == 0, finished.stderr
+    assert (revision(database), query(database, made)) == (None, [(False, False)])
 
 
 @pytest.mark.parametrize("statement", ["SET SESSION AUTHORIZATION {owner}", "SET LOCAL SESSION AUTHORIZATION {owner}"])

@@ -12,8 +12,9 @@ UP, DOWN = "after up, values that were there before", "after up and down, values
 USER = Node(
     "g1", None,
     """CREATE TABLE "user" (id int PRIMARY KEY, "Full Name" text, "order" int);"""
-    """CREATE TABLE "MixedCase" ("Id" int PRIMARY KEY, "userId" int CONSTRAINT "FK_Mixed" REFERENCES "user")""",
-    """DROP TABLE "MixedCase"; DROP TABLE "user" """,
+    """CREATE TABLE "MixedCase" ("Id" int PRIMARY KEY, "userId" int CONSTRAINT "FK_Mixed" REFERENCES "user");"""
+    """CREATE SCHEMA store; CREATE TABLE store.thing (id int PRIMARY KEY, part int)""",
+    """DROP SCHEMA store CASCADE; DROP TABLE "MixedCase"; DROP TABLE "user" """,
 )  # fmt: skip
 REQUIRED = Node(
     "g2", "g1",
@@ -40,6 +41,11 @@ REFUSING: dict[str, tuple[list[Node], list[str]]] = {
         [USER, REQUIRED, NAMELESS],
         [_without("g2", "MixedCase", 'column "userId" of relation "MixedCase" contains null values')],
     ),
+    "NOT NULL, in another schema": (
+        [USER, _step("ALTER TABLE store.thing ALTER part SET NOT NULL",
+                     "ALTER TABLE store.thing ALTER part DROP NOT NULL"), NAMELESS],
+        [_without("g2", "store.thing", 'column "part" of relation "thing" contains null values')],
+    ),
     "CHECK": (
         [USER, _step('ALTER TABLE "user" ADD CONSTRAINT ck CHECK ("order" > 7)',
                      'ALTER TABLE "user" DROP CONSTRAINT ck'), NAMELESS],
@@ -65,7 +71,7 @@ REFUSING: dict[str, tuple[list[Node], list[str]]] = {
     ),
     "the step's own program": (
         [USER, Node("g2", "g1", body=f"assert op.get_bind().scalar(sa.text({LEAST!r})) != 0"), NAMELESS],
-        [_without("g2", "MixedCase, user", "AssertionError: AssertionError")],
+        [_without("g2", "MixedCase, user, store.thing", "AssertionError: AssertionError")],
     ),
 }  # fmt: skip
 
@@ -82,7 +88,8 @@ def test_after_a_step_that_refuses_generated_rows_it_goes_on(tmp_path: Path, nam
     assert [timing.revision for timing in report.timings] == ["g1", "g2", "g3"]
 
 
-ROWS = """rows = {"user": [{"id": 1, "Full Name": "Ani", "order": 8}], "MixedCase": [{"Id": 1, "userId": 1}]}"""
+ROWS = """rows = {"user": [{"id": 1, "Full Name": "Ani", "order": 8}], "MixedCase": [{"Id": 1, "userId": 1}],
+        "store.thing": [{"id": 1, "part": 1}]}"""
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSING if name != "type"])

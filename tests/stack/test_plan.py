@@ -50,13 +50,14 @@ def test_plan(stack: Stack) -> None:
 def test_a_step_that_needs_an_extension_of_the_superuser_and_a_role(stack: Stack) -> None:
     """EXTENSIONS and EXTRA_ROLES: on the scratch server, on the live one, and in a restored database."""
     up = """op.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    op.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
     op.execute("GRANT SELECT ON posts TO reader")"""
     file = stack.plant("0000000000a2", up, 'op.execute("REVOKE SELECT ON posts FROM reader")')
     try:
         refused = stack.run("make", "plan")
         assert refused.returncode != 0
         assert 'permission denied to create extension "pg_stat_statements"' in refused.stdout
-        stack.set_env_file("EXTENSIONS", "pg_stat_statements")
+        stack.set_env_file("EXTENSIONS", "'pg_stat_statements, pageinspect'")
         stack.set_env_file("EXTRA_ROLES", "'writer, reader'")
         assert "0000000000a2" in stack.make("plan")
         stack.make("up")
@@ -65,6 +66,7 @@ def test_a_step_that_needs_an_extension_of_the_superuser_and_a_role(stack: Stack
         # Nobody's power grew by it.
         assert stack.sql("SELECT count(*) FROM pg_auth_members WHERE roleid::regrole IN ('reader', 'writer')") == "0"
         stack.make("check")
+        assert "verified" in stack.make("verify", "from=0000000000a2")
         stack.make("backup")
         stack.make("backup-verify")
         stack.make("rollback", "yes=1")

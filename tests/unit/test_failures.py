@@ -19,6 +19,7 @@ from tangga.guard.lock import LockNotObtained
 from tangga.guard.validation import NotValidated
 from tangga.journal.history import Entry, Position
 from tangga.project import Project
+from tangga.rehearsal import TRIED_OUT
 from tangga.settings import Settings
 from tests.support.library import FOLDER, HEAD, L3, NOWHERE, copy_library, plant
 from tests.support.plain_words import plain_words
@@ -186,6 +187,15 @@ def test_a_step_that_failed_is_named_with_its_line(tmp_path: Path, project: Proj
         "mend the step, then run it again; it was rolled back (to its last commit, if it makes any itself), the steps "
         "before it stand",
         exits.STEP_FAILED,
+    )
+
+
+def test_a_step_that_was_only_tried_out_has_done_nothing_to_the_live_database(tmp_path: Path, project: Project) -> None:
+    error = _raised_by(copy_library(tmp_path), "raise RuntimeError('no such luck')")
+    error.add_note(TRIED_OUT)
+    assert explain(error, project).remedy == (
+        "mend the step, then run it again; it was tried out on the scratch server, which has nothing that was made by "
+        "hand; the live database is as it was"
     )
 
 

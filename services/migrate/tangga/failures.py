@@ -109,7 +109,7 @@ def _failed_step(error: BaseException, _: Project) -> Failure | None:
     remedy = causes.remedy(one_line(error)) or "mend the step"
     stands = "it was rolled back (to its last commit, if it makes any itself), the steps before it stand"
     if TRIED_OUT in getattr(error, "__notes__", ()):
-        stands = f"it was {TRIED_OUT}, which has nothing that was made by hand elsewhere; the live database is as it was"
+        stands = f"it was {TRIED_OUT}, which has nothing that was made by hand; the live database is as it was"
     return Failure(f"{step}: {one_line(error)}", f"{remedy}, then run it again; {stands}", STEP_FAILED)
 
 
