@@ -171,6 +171,18 @@ def test_a_step_that_waits_for_itself_is_told_so(shelf: str, library: Path, how:
     assert "waits for itself" in (plan_of(shelf, library).steps[0].error or "")
 
 
+@pytest.mark.parametrize("options", ["", "-c datestyle=german"])
+def test_a_driver_without_sqlalchemy_waits_no_longer_than_the_step(shelf: str, library: Path, options: str) -> None:
+    """Other drivers, and asynchronous ones: tests/stack/test_without_stack.py."""
+    beside = "psycopg2.connect(os.environ['HERE']).cursor().execute('UPDATE books SET pages = 1')"
+    plant(library, STEP, f"import os, psycopg2\n    {COLUMN}\n    {beside}")
+    here = {"MIGRATE_LOCK_TIMEOUT": "0.3", "PGOPTIONS": options, "HERE": url(shelf).replace("+psycopg2", "")}
+    finished = alembic(shelf, "upgrade", "head", project=library, environment=here)
+    where = f"failed in upgrade at migrations/versions/planted_{STEP}.py:12: canceling statement due to lock timeout"
+    assert_reported(finished, STEP_FAILED, where, "mend the step")
+    assert (revision(shelf), _has_column(shelf)) == (HEAD, False)
+
+
 def test_a_plan_does_not_wait_for_a_transaction_that_a_step_left_open(
     shelf: str, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,47 @@ def test_guarded_around_it_protects_it(theirs: Theirs) -> None:
     assert "b2" in theirs.ok("tangga", "verify", "--rows", "5")
 
 
+# What a step opens beside its own connection; `bins` is locked by the step. And whether SQLAlchemy tells us of it.
+_BESIDE = {
+    "an asynchronous engine on asyncpg": ("asyncpg", True),
+    "an asynchronous engine on psycopg": ("psycopg_async", True),
+    "asyncpg": ("await asyncpg.connect(address)", False),
+    "asyncpg, with a setting": ("await asyncpg.connect(address, server_settings={'jit': 'off'})", False),
+    "psycopg": ("await psycopg.AsyncConnection.connect(address)", False),
+}  # fmt: skip
+_OPENS = """
+    import asyncio, os
+    import asyncpg, psycopg
+    from sqlalchemy.ext.asyncio import create_async_engine
+    op.execute("LOCK TABLE bins")
+    address = os.environ["DATABASE_URL"].replace("+psycopg", "")
+    async def beside():
+        {}
+    asyncio.run(beside())
+"""
+
+
+@pytest.mark.parametrize("how", _BESIDE)
+def test_what_a_step_opens_beside_waits_no_longer_than_the_step(
+    programs: Path, server: URL, tmp_path: Path, how: str
+) -> None:
+    theirs = _with_database(Theirs(programs, tmp_path, "psycopg", server, "postgres"))
+    _with_steps(tmp_path / "m")
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/m\n")
+    (tmp_path / "m/env.py").write_text(_SYNC.replace(*_GUARD))
+    opened, told = _BESIDE[how]
+    if told:
+        engine = f"create_async_engine(address.replace('://', '+{opened}://')).begin()"
+        body = f"async with {engine} as own: await own.execute(sa.text('DELETE FROM bins'))"
+    else:
+        body = f"await ({opened}).execute('DELETE FROM bins')"
+    (tmp_path / "m/versions/b3.py").write_text(_step("b3", "b2", _OPENS.format(body), "pass"))
+    ended = theirs.run("tangga", "upgrade", "head", MIGRATE_LOCK_TIMEOUT="0.3")
+    assert ended.returncode == 3, ended.stderr
+    assert ("waits for itself" if told else "canceling statement due to lock timeout") in ended.stderr
+    assert theirs.sql("SELECT version_num FROM alembic_version") == "b2"
+
+
 _FLASK = """
 import os
 from flask import Flask

@@ -18,7 +18,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
-from tangga.connect import driver_connection
+from tangga.connect import POSTGRESQL, driver_connection
 from tangga.exits import WRONG_SETTING, Stop
 
 # Drivers' own function that everything else of them goes through.
@@ -27,8 +27,6 @@ _DOORS = (("psycopg2", "_connect"), ("psycopg.generators", "connect"), ("asyncpg
 _OURS = "tangga-"
 # libpq's PGTransactionStatusType: outside of a transaction.
 _IDLE = 0
-# The modules of their connections: the drivers' own, and what SQLAlchemy puts around the asynchronous ones.
-_POSTGRESQL = ("psycopg", "sqlalchemy.dialects.postgresql")
 # In the info of a pool's connection.
 _RUN = "tangga run"
 # What a session begins with, and what says where it is.
@@ -157,7 +155,7 @@ def _note(_: object, record: ConnectionPoolEntry) -> None:
 
 def _connect_anew(driver: object, record: ConnectionPoolEntry, _: object) -> None:
     """Have the pool throw away what it has kept from another run, or from outside of any, and connect once more."""
-    if type(driver).__module__.startswith(_POSTGRESQL) and record.info.get(_RUN) is not (_runs[-1] if _runs else None):
+    if type(driver).__module__.startswith(POSTGRESQL) and record.info.get(_RUN) is not (_runs[-1] if _runs else None):
         raise DisconnectionError("made for another database")
 
 

@@ -13,6 +13,8 @@ DEADLOCK_DETECTED: Final = "40P01"
 QUERY_CANCELED: Final = "57014"
 ACTIVE_TRANSACTION: Final = "25001"
 INVALID_TERMINATION: Final = "2D000"
+# The modules of connections: the drivers' own, and what SQLAlchemy puts around the asynchronous ones.
+POSTGRESQL: Final = ("psycopg", "sqlalchemy.dialects.postgresql")
 _INTEGRITY = "23"
 _BLOCK = 1 << 20
 

@@ -6,12 +6,16 @@ row in alembic_version would be lost, with exit code 0. Here the step's end comm
 then. A step that takes back its own work is refused: it would be noted as done.
 """
 
+import functools
+import importlib
 import json
+import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from alembic.runtime.migration import MigrationContext
@@ -19,7 +23,7 @@ from alembic.script import Script
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
-from tangga.connect import LOCK_NOT_AVAILABLE, driver_connection, sqlstate
+from tangga.connect import LOCK_NOT_AVAILABLE, POSTGRESQL, driver_connection, sqlstate
 from tangga.exits import STEP_FAILED, Stop
 from tangga.settings import Settings, bounds
 from tangga.words import file_name
@@ -120,7 +124,8 @@ class Session:
             return
         self._step, self._ctx, self._thread = script, ctx, threading.get_ident()
         try:
-            yield
+            with self._bounded_otherwise():
+                yield
             connection: Connection = ctx.connection
             self._look(connection)
             if self._touched:
@@ -212,12 +217,35 @@ class Session:
 
     # Other connections ----------------------------------------------------------------------------------------------
 
+    @property
+    def _bound(self) -> str:
+        """How long a connection that the step opens waits for a lock: as long as the step itself, and no longer."""
+        [timeout] = bounds({"lock_timeout": self._lock_timeout}).values()
+        return timeout
+
+    @contextmanager
+    def _bounded_otherwise(self) -> Iterator[None]:
+        """Bound what connects without SQLAlchemy: psycopg2, psycopg and psql by libpq's variable; asyncpg has none."""
+        before = os.environ.get("PGOPTIONS")
+        asyncpg = _asyncpg()
+        connect = getattr(asyncpg, "_connect", None)
+        os.environ["PGOPTIONS"] = f"{before or ''} -c lock_timeout={self._bound}".strip()
+        if connect:
+            asyncpg._connect = _with_setting(connect, {"lock_timeout": self._bound})
+        try:
+            yield
+        finally:
+            del os.environ["PGOPTIONS"]
+            os.environ |= {"PGOPTIONS": before} if before is not None else {}
+            if connect:
+                asyncpg._connect = connect
+
     def _on_connect(self, driver: Any, _: Any) -> None:
-        """Let a connection that the step opens wait for a lock as long as the step itself, and no longer."""
-        if self._mine() and type(driver).__module__.startswith("psycopg"):
-            [(_, timeout)] = bounds({"lock_timeout": self._lock_timeout}).items()
-            with driver.cursor() as cursor:
-                cursor.execute(_SET, ("lock_timeout", timeout))
+        if self._mine() and type(driver).__module__.startswith(POSTGRESQL):
+            # The drivers do not agree on how a value is marked, and this one is ours.
+            cursor = driver.cursor()
+            cursor.execute(f"/* tangga */ SET lock_timeout = '{self._bound}'")
+            cursor.close()
             driver.commit()
 
     def _on_error(self, own: Connection) -> Any:
@@ -266,6 +294,21 @@ def place(step: Script) -> str:
 
 def _status(connection: Connection) -> int:
     return int(driver_connection(connection).info.transaction_status)
+
+
+@functools.cache
+def _asyncpg() -> Any:
+    """Return the module with the function that all of asyncpg connects by: a step may import it only when it runs."""
+    return importlib.import_module("asyncpg.connect_utils") if find_spec("asyncpg") else None
+
+
+def _with_setting(connect: Callable[..., Any], setting: dict[str, str]) -> Callable[..., Any]:
+    """Return asyncpg's function with a setting of the session, unless its caller gives that one itself."""
+
+    def connected(*given: Any, **named: Any) -> Any:
+        return connect(*given, **named | {"server_settings": setting | (named.get("server_settings") or {})})
+
+    return connected
 
 
 def _settings(connection: Connection) -> _Settings:
