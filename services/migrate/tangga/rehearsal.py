@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from tangga import connect
 from tangga.brought import brought
 from tangga.exits import WRONG_SETTING, Stop
+from tangga.hurried import hurried
 
 # The option of Alembic's environment that marks such a run.
 REHEARSAL = "rehearsal"
@@ -33,6 +34,7 @@ class Rehearsal(NamedTuple):
         """Run env.py; `address` is what DATABASE_URL is if it has no value (brought.py)."""
         try:
             with (
+                hurried(),
                 brought(self.connection, address),
                 _Rehearsed(config, scripts, **options, **{REHEARSAL: self}),
                 _addressed(config, self.connection),

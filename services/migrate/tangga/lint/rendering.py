@@ -25,6 +25,7 @@ from tangga.brought import brought
 from tangga.compared import compared
 from tangga.guard import validation
 from tangga.guard.steps import Steps
+from tangga.hurried import hurried
 from tangga.project import Project
 from tangga.revision.loading import line_of
 from tangga.safe import batches
@@ -71,7 +72,7 @@ def render(project: Project, scripts: Collection[Script]) -> list[Step]:
     output = _Output()
     models = _models(project)
     # What a step says, by print(), is nothing of the linter's; one that connects by itself would be at work there.
-    with brought(None), redirect_stdout(sys.stderr):
+    with hurried(), brought(None), redirect_stdout(sys.stderr):
         with _watched(scripts, "up", output) as up:
             _print(project, "base", "heads", output, models)
         with _watched(scripts, "down", output) as down:

@@ -1,28 +1,21 @@
 """What a step does besides its statements: it waits, prints, connects over the network, starts a program.
 
-Its transaction holds its locks meanwhile, and nothing of it is taken back. On the copy a wait is cut short, and a
-network that does not answer is given up, so that a plan comes to an end.
+Its transaction holds its locks meanwhile, and nothing of it is taken back. On the copy none of it lasts (hurried.py).
 """
 
 import functools
 import io
-import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from alembic.script import Script
 
+from tangga import hurried
 from tangga.guard.session import place
 
-_SLEEP_SECONDS = 0.1
-_NETWORK_SECONDS = 10.0
-_OURS = str(Path(__file__).parents[1])
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")
 
 
@@ -41,6 +34,9 @@ class _Seen:
         if line not in self.lines:
             self.lines.append(line)
 
+    def waits(self, seconds: float) -> None:
+        self.note(f"waits {seconds:g} s")
+
 
 # The step that runs now; an audit hook cannot be taken away again.
 _now: list[_Seen] = []
@@ -52,23 +48,13 @@ def besides(step: Script) -> Iterator[list[str]]:
     _listen()
     seen = _Seen(step)
     _now.append(seen)
+    hurried.told.append(seen.waits)
     try:
-        with hurried(), redirect_stdout(_Printed(sys.stdout)):
+        with redirect_stdout(_Printed(sys.stdout)):
             yield seen.lines
     finally:
+        hurried.told.remove(seen.waits)
         _now.remove(seen)
-
-
-@contextmanager
-def hurried() -> Iterator[None]:
-    """Let steps wait for nothing in the body: not when they are tried out, and not when they are printed."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(before or _NETWORK_SECONDS)
-    try:
-        with mock.patch.object(time, "sleep", _sleeping(time.sleep)):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 @functools.cache
@@ -85,19 +71,6 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         _now[-1].note(f"connects to {where}")
     elif event in _PROGRAMS:
         _now[-1].note(f"starts the program {arguments[0]!s}")
-
-
-def _sleeping(sleep: Any) -> Any:
-    def asleep(seconds: float) -> None:
-        # Who polls for the plan is one of us.
-        if sys._getframe(1).f_code.co_filename.startswith(_OURS):
-            sleep(seconds)
-            return
-        if _now:
-            _now[-1].note(f"waits {seconds:g} s")
-        sleep(min(seconds, _SLEEP_SECONDS))
-
-    return asleep
 
 
 class _Printed(io.TextIOBase):

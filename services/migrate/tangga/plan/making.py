@@ -11,7 +11,6 @@ from tangga.catalogue.ours import OF_THE_APPLICATION, THE_MIGRATORS, title
 from tangga.connect import LOCK_NOT_AVAILABLE, sqlstate
 from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.plan.assertions import ask
-from tangga.plan.besides import hurried
 from tangga.plan.model import Plan, Size
 from tangga.plan.trial import try_out
 from tangga.project import Project, applied
@@ -45,8 +44,7 @@ def make(project: Project, to: str = "head", *, seconds: int = 60) -> Plan:
     with read_only(settings, seconds).connect() as live:
         for asked in attempt.questions:
             asked.step.assertions.append(ask(live, asked.question, asked.changed, asked.grown))
-    with hurried():
-        findings = lint.findings(project, [script.revision for script in pending]) if pending else ()
+    findings = lint.findings(project, [script.revision for script in pending]) if pending else ()
     for finding in findings:
         for step in attempt.steps:
             if step.revision == finding.revision:
