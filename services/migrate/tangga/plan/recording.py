@@ -47,11 +47,10 @@ _RELATIONS = f"""
     LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_stat_xact_all_tables AS s ON s.relid = c.oid
     WHERE {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I') AND NOT {THE_MIGRATORS}
 """  # noqa: S608 - a condition of ours.py
-# What the session itself has locked, and what is left of it: in a transaction nothing else can have changed. What this
-# run has made and holds alone is not looked at again as long as neither its locks nor its rows are touched: a step may
-# make thousands of tables.
+# What the session itself has locked, and what is left of it: in a transaction nothing else can have changed. Each with
+# words for its state; those that are as they were are not asked for again, for a step may make thousands of tables.
 _LOCKED = f"""
-    SELECT l.relation::int8, l.modes, n.nspname, c.relname, c.relkind, c.relfilenode::int8, i.indrelid::int8,
+    SELECT l.relation::int8, k.state, l.modes, n.nspname, c.relname, c.relkind, c.relfilenode::int8, i.indrelid::int8,
            s.scans, s.scanned, s.fetched, s.inserted, s.changed
     FROM (
         SELECT relation, array_agg(mode) AS modes FROM pg_locks
@@ -70,10 +69,13 @@ _LOCKED = f"""
                + (SELECT coalesce(sum(pg_stat_get_xact_tuples_fetched(indexrelid)), 0)::int8
                   FROM pg_index WHERE indrelid = c.oid) AS fetched
     ) AS s
+    -- In a transaction, modes only grow in number.
+    CROSS JOIN LATERAL (
+        SELECT concat_ws(' ', l.relation, cardinality(l.modes), c.oid, c.relfilenode, s.*) AS state
+    ) AS k
     WHERE (c.oid IS NULL
            OR {OF_THE_APPLICATION} AND c.relkind IN ('r','p','f','m','v','S','i','I') AND NOT {THE_MIGRATORS})
-      AND (l.relation::int8 * 16 + cardinality(l.modes) <> ALL (%s::int8[]) OR c.relfilenode NOT IN (0, c.oid)
-           OR s.scans + s.scanned + s.fetched + s.inserted + s.changed > 0)
+      AND NOT EXISTS (SELECT FROM unnest(%s::text[]) AS known (state) WHERE known.state = k.state)
 """  # noqa: S608 - a condition of ours.py
 _LOCKS = """
     SELECT relation::int8, mode, granted FROM pg_locks
@@ -100,8 +102,8 @@ class _At:
     connection: Any
     look: Look
     locks: Modes
-    # What this run has made and holds with as many kinds of lock, as _LOCKED counts it.
-    alone: set[int] = field(default_factory=set)
+    # What this run has made, and the state that it was in.
+    made: dict[int, str] = field(default_factory=dict)
 
 
 class Recorder:
@@ -190,17 +192,17 @@ class Recorder:
         yield
         after: Look = {}
         locks: Modes = {}
-        for oid, modes, *rest in rows(connection, _LOCKED, [*at.alone]):
+        for oid, state, modes, *rest in rows(connection, _LOCKED, [*at.made.values()]):
             locks[oid] = {IN_PG_LOCKS[mode] for mode in modes}
             if rest[0] is not None:
                 after[oid] = Relation(*rest)
+            if oid not in self._live:
+                at.made[oid] = state
         self._note(Seen(text().strip(), transaction, at.look, after, at.locks, locks))
         for oid in locks.keys() - after.keys():
             at.look.pop(oid, None)
         at.look |= after
         at.locks |= locks
-        made = {oid: modes for oid, modes in locks.items() if oid not in self._live}
-        at.alone |= {oid * 16 + len(modes) for oid, modes in made.items() if "ACCESS EXCLUSIVE" in modes}
         self._at = at
 
     def _held_open(self, connection: Any, text: Callable[[], str], execute: Callable[[], Any]) -> None:

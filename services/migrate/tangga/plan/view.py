@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +17,9 @@ from tangga.plan.model import Plan, Size, Statement, Step, Touch, as_document
 # Without a terminal: wide enough that no word has to be cut.
 _WIDTH = 160
 _STATEMENT_LETTERS = 300
+# For the statement itself.
+_LEAST = 50
+_COLUMNS = ("table", "lock", "others wait", "work", "rows", "size")
 _WORK = {
     "rewrite": "rewrites the table",
     "scan": "scans all rows",
@@ -63,13 +66,17 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
     loss = f"[yellow]destroys {escape(', '.join(step.losses))}[/]" if step.destructive else "loses nothing"
     console.print(f"\n[bold]{step.revision}  {escape(step.message)}[/]  ({undo}; {loss})", soft_wrap=True)
     if step.statements:
+        lines = [cells for statement in step.statements for cells in _lines(plan, statement)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("statement", overflow="fold", ratio=1)
-        for name in ("table", "lock", "others wait", "work", "rows", "size"):
-            table.add_column(name, justify="right" if name in ("rows", "size") else "left", overflow="fold")
-        for statement in step.statements:
-            for cells in _lines(plan, statement):
-                table.add_row(*cells)
+        widths = [max(len(name), *(cells[at].cell_len for cells in lines)) for at, name in enumerate(_COLUMNS, 1)]
+        # Rich need not measure them once more, if there is room.
+        fixed = console.width - sum(widths) >= _LEAST
+        for name, width in zip(_COLUMNS, widths, strict=True):
+            justify: JustifyMethod = "right" if name in ("rows", "size") else "left"
+            table.add_column(name, justify=justify, overflow="fold", width=width if fixed else None)
+        for cells in lines:
+            table.add_row(*cells)
         console.print(table)
     for what in step.besides:
         console.print(f"  [yellow]besides: {escape(what)}[/]", soft_wrap=True)
@@ -88,25 +95,27 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
         console.print(f"  [red]fails: {escape(step.error)}[/]", soft_wrap=True)
 
 
-def _lines(plan: Plan, statement: Statement) -> Iterator[list[Text | str]]:
+def _lines(plan: Plan, statement: Statement) -> Iterator[list[Text]]:
     # On one line, a comment would swallow what follows it.
     sql = Text(textwrap.shorten(re.sub(r"--[^\n]*", "", statement.sql), _STATEMENT_LETTERS, placeholder=" …"))
     if not statement.touches:
-        yield [sql, "", "", "", "", "", ""]
+        yield [sql, *(Text() for _ in _COLUMNS)]
     for touch in statement.touches:
         size = plan.tables.get(touch.table)
         yield [sql, *_cells(touch, size)]
         sql = Text()
 
 
-def _cells(touch: Touch, size: Size | None) -> list[str]:
-    name = escape(touch.table if touch.kind == "table" else f"{touch.kind} {touch.table}")
+def _cells(touch: Touch, size: Size | None) -> list[Text]:
+    name = Text(touch.table if touch.kind == "table" else f"{touch.kind} {touch.table}")
     if touch.new:
-        return [name, "[dim]new table[/]", "", "", "", ""]
-    waits = f"[{_STYLE[touch.blocks]}]{touch.blocks}[/]" if touch.blocks in _STYLE else touch.blocks
-    work = ", ".join(_WORK[each] for each in touch.work) or ("" if not touch.taken else "metadata only")
-    lock = touch.lock if touch.taken else f"{touch.lock} [dim](still)[/]"
-    return [name, lock, waits, work, f"{size.rows:,}" if size else "", _bytes(size.bytes) if size else ""]
+        return [name, Text("new table", "dim"), Text(), Text(), Text(), Text()]
+    lock = Text(touch.lock)
+    if not touch.taken:
+        lock.append(" (still)", "dim")
+    waits = Text(touch.blocks, _STYLE.get(touch.blocks, ""))
+    work = Text(", ".join(_WORK[each] for each in touch.work) or ("" if not touch.taken else "metadata only"))
+    return [name, lock, waits, work, Text(f"{size.rows:,}" if size else ""), Text(_bytes(size.bytes) if size else "")]
 
 
 def _answer(assertion: Assertion) -> str:
