@@ -24,7 +24,7 @@ def demands(start: Schema, before: Schema, after: Schema) -> list[Question]:
         for oid, index in after.unique.items()
         if index.valid and not _was_valid(before, oid) and live.has_any(index.table, index.uses or index.key)
     ]
-    for table in after.tables.values():
+    for table in (after.tables[oid] for oid in start.tables if oid in after.tables):
         for number, column in table.columns.items():
             was = before.column(table.oid, number)
             if column.required and was and not was.required and start.column(table.oid, number):

@@ -35,12 +35,11 @@ def step_of(project: Project, script: Script, statements: list[Statement], gone:
 
 def losses(before: Schema, after: Schema, live: Schema) -> list[str]:
     """Name the tables and columns of the live database that are there before, and gone afterwards."""
-    tables = [
-        f"table {table.title}" for oid, table in before.tables.items() if oid in live.tables and oid not in after.tables
-    ]
+    there = {oid: before.tables[oid] for oid in live.tables if oid in before.tables}
+    tables = [f"table {table.title}" for oid, table in there.items() if oid not in after.tables]
     columns = [
         f"column {table.title}.{column.name}"
-        for oid, table in before.tables.items()
+        for oid, table in there.items()
         if oid in after.tables
         for number, column in table.columns.items()
         if live.column(oid, number) and not after.column(oid, number)
