@@ -95,6 +95,8 @@ _SEQUENCE: list[tuple[str, list[str], dict[str, list[str]]]] = [
     ("ALTER TABLE copies ADD code uuid DEFAULT gen_random_uuid()", ["copies"], {"copies": ["rewrite", "scan"]}),
     ("DROP TABLE copies", [], {}),
     ("COMMENT ON TABLE authors IS 'nothing of copies'", ["authors"], {}),
+    ("ALTER TABLE books ADD x int; COMMIT; BEGIN; COMMENT ON TABLE loans IS 'in another one'", ["loans"], {}),
+    ("COMMENT ON TABLE books IS 'taken in that one'", ["books"], {}),
 ]
 
 

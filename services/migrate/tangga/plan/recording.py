@@ -38,6 +38,8 @@ _IDLE, _IN_TRANSACTION, _IN_ERROR = 0, 2, 3
 _ONLY_OUTSIDE = (ACTIVE_TRANSACTION, INVALID_TERMINATION)
 
 _no_step = re.compile(r"\s*(BEGIN|START|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET|RESET|SHOW)\b", re.IGNORECASE)
+# What may have ended the transaction in the middle of a string: also the END of a function, which costs a look.
+_may_end = re.compile(r"\b(COMMIT|ROLLBACK|ABORT|END)\b", re.IGNORECASE)
 
 _RELATIONS = f"""
     SELECT c.oid::int8, n.nspname, c.relname, c.relkind, c.relfilenode::int8, i.indrelid::int8,
@@ -198,7 +200,10 @@ class Recorder:
                 after[oid] = Relation(*rest)
             if oid not in self._live:
                 at.made[oid] = state
-        self._note(Seen(text().strip(), transaction, at.look, after, at.locks, locks))
+        sql = text().strip()
+        self._note(Seen(sql, transaction, at.look, after, at.locks, locks))
+        if _may_end.search(sql):
+            return
         for oid in locks.keys() - after.keys():
             at.look.pop(oid, None)
         at.look |= after
