@@ -16,7 +16,7 @@ from typing import Any
 from alembic.config import CommandLine, Config
 from alembic.util import CommandError
 
-from tangga import flask_migrate
+from tangga import flask_migrate, hurried
 from tangga.environment import reported_failures
 from tangga.project import Project
 from tangga.revision import files, head_file
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "alembic") -> None:
     """Run one command; ends the program with the exit codes of exits.py."""
     # A command is short and keeps most of what it makes: the collector found nothing, in an eighth of a plan's time.
     gc.set_threshold(100_000, 20, 20)
+    hurried.listen()
     line = _Line(prog=prog)
     project, arguments = _project(line, sys.argv[1:] if arguments is None else arguments)
     commands = COMMANDS | project.commands

@@ -1,13 +1,12 @@
 """Where steps are tried out or printed, they wait for nothing: a sleep is cut short, a silent network given up."""
 
+import functools
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 _SLEEP_SECONDS = 0.1
 _NETWORK_SECONDS = 10.0
@@ -15,28 +14,35 @@ _OURS = str(Path(__file__).parent)
 
 # Who is told of a wait, in seconds as it was asked for: the last.
 told: list[Callable[[float], None]] = []
+# The time-outs of sockets before each of the runs that are going on.
+_runs: list[float | None] = []
 
 
 @contextmanager
 def hurried() -> Iterator[None]:
     """Let the steps that run in the body wait for nothing; the body of another such run may be within it."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(before or _NETWORK_SECONDS)
+    listen()
+    _runs.append(socket.getdefaulttimeout())
+    socket.setdefaulttimeout(_runs[-1] or _NETWORK_SECONDS)
     try:
-        with mock.patch.object(time, "sleep", _sleeping(time.sleep)):
-            yield
+        yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(_runs.pop())
 
 
-def _sleeping(sleep: Any) -> Any:
+@functools.cache
+def listen() -> None:
+    """Put a guard before time.sleep, once: before a file of a step takes it by its name. Outside of a run it sleeps."""
+    sleep = time.sleep
+
+    @functools.wraps(sleep)
     def asleep(seconds: float) -> None:
-        # Who polls for the plan is one of us; and so is an outer run, which has been told.
-        if sys._getframe(1).f_code.co_filename.startswith(_OURS):
+        # Who polls for the plan is one of us.
+        if not _runs or sys._getframe(1).f_code.co_filename.startswith(_OURS):
             sleep(seconds)
             return
         for tell in told[-1:]:
             tell(seconds)
         sleep(min(seconds, _SLEEP_SECONDS))
 
-    return asleep
+    time.sleep = asleep  # type: ignore[assignment] # a number that is no float, and no int, is nobody's
