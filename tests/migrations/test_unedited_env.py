@@ -238,7 +238,7 @@ def test_what_a_pool_has_kept_is_not_where_the_next_run_is(
     kept.connect().close()
     monkeypatch.setitem(sys.modules, "kept", SimpleNamespace(ENGINE=kept))
     (cars / "m/env.py").write_text(f"{BEGINNING}import kept\nengine = kept.ENGINE\n{ENDING}")
-    with mock.patch.object(brought, "_POSTGRESQL", ("no driver's",)):
+    with mock.patch.object(brought, "POSTGRESQL", ("no driver's",)):
         assert "cannot be brought there" in alembic(database, "verify", "--rows", "5", project=cars).stderr
     for arguments in (["verify", "--rows", "5"], ["plan"]):
         run = alembic(database, *arguments, project=cars)
