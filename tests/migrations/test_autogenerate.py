@@ -136,6 +136,20 @@ def test_changes_are_written_in_forms_that_the_linter_accepts_and_go_up_and_down
         _ok(alembic(database, "upgrade", "head", project=project))
 
 
+def test_what_cannot_be_written_is_said_in_a_file_that_can_be_loaded(database: str, project: Path) -> None:
+    (project / "migrations/versions/bills.py").write_text(
+        "from alembic import op\nrevision, down_revision = 'bills', 'ground'\n\n\ndef upgrade() -> None:\n"
+        "    op.execute('CREATE SEQUENCE bills INCREMENT 5')\n\n\ndef downgrade() -> None:\n"
+        "    op.execute('DROP SEQUENCE bills')\n"
+    )
+    _ok(alembic(database, "upgrade", "head", project=project))
+    with changes.current(changed(CHANGES["sequence"])):
+        text = _written(database, project)
+        assert text.count("# Not written: sequence bills: CREATE SEQUENCE ") == 2
+        _ok(alembic(database, "upgrade", "head", project=project))
+        assert alembic(database, "check", project=project).returncode == 9
+
+
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_suspected_rename_is_asked_about(database: str, project: Path, name: str) -> None:
     with changes.current(changed(RENAMED[name])):

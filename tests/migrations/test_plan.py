@@ -64,6 +64,16 @@ def test_a_step_without_a_downgrade_is_planned_and_said_to_have_none(live: str, 
     assert [finding["rule"] for finding in made.steps[0].findings] == ["no-downgrade"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_a_file_in_another_encoding_is_planned(live: str, library: Path, encoding: str) -> None:
+    file = plant(library, "0000000000a1", "op.execute(\"COMMENT ON TABLE books IS 'déjà vu'\")", downgrade="raise")
+    file.write_text(f"# -*- coding: {encoding.removesuffix('-sig')} -*-\n{file.read_text()}", encoding=encoding)
+    made = plan_of(live, library)
+    assert made.failed is None
+    assert [statement.sql for statement in made.steps[0].statements] == ["COMMENT ON TABLE books IS 'déjà vu'"]
+    assert made.steps[0].irreversible == "downgrade raises"
+
+
 # In this order: of a table that is empty, nothing can be changed any more, and then it goes itself.
 LOSSES = [
     ("op.execute('DO $$ BEGIN DELETE FROM loans; END $$')", ["rows of loans (DO)"]),

@@ -57,6 +57,15 @@ def test_a_table_that_takes_no_row_is_named_and_the_others_are_filled(name: str)
         assert (_count(connection, "aaa"), _count(connection, "zzz")) == (20, 20)
 
 
+@pytest.mark.parametrize("name", ["n", "i", "many", "key", "there", "other", "value", "generated", "parent_0"])
+def test_a_column_may_be_called_what_we_call_ours(name: str) -> None:
+    parent = f"CREATE TABLE parent ({name} int PRIMARY KEY CHECK ({name} >= 0))"
+    child = f"CREATE TABLE child ({name} int NOT NULL REFERENCES parent, note text CHECK (note <> '' AND {name} < 99))"
+    with _made(parent, child) as connection:
+        assert generate(connection, 20).empty == {}
+        assert (_count(connection, "parent"), _count(connection, "child")) == (20, 20)
+
+
 def test_every_empty_table_has_its_reason() -> None:
     with _made(
         "CREATE TABLE a (id int PRIMARY KEY, b int NOT NULL)",

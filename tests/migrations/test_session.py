@@ -126,6 +126,13 @@ ROLLBACKS = {
         session.rollback()
         session.execute(sa.text('SELECT 1'))
         session.rollback()""",
+    # Behind SQLAlchemy's back, or where it does not look.
+    "the driver's rollback": f"{DRIVER}.rollback()",
+    "the pool's rollback": "op.get_bind().connection.rollback()",
+    "ROLLBACK by the driver": f"{DRIVER}.cursor().execute('ROLLBACK')",
+    "after a comment": "op.execute('-- undo\\nROLLBACK')",
+    "after another statement": "op.execute('SELECT 1; ROLLBACK')",
+    "in a script": "op.execute('UPDATE books SET pages = 1; ROLLBACK; BEGIN')",
 }
 
 
@@ -135,6 +142,39 @@ def test_a_step_that_takes_back_its_own_work_is_refused(shelf: str, library: Pat
     finished = alembic(shelf, "upgrade", "head", project=library)
     assert_reported(finished, STEP_FAILED, f"step {STEP} (planted {STEP}) takes back its own work", "begin_nested()")
     assert f"planted_{STEP}.py:" in finished.stderr
+    assert (revision(shelf), _has_column(shelf)) == (HEAD, False)
+
+
+@pytest.mark.parametrize("how", ["the driver's rollback", "after another statement", "in a script"])
+def test_nothing_is_refused_where_nothing_is_lost(shelf: str, library: Path, how: str) -> None:
+    """A rollback of what was only read; and work that was committed before."""
+    done = f"{COLUMN}; op.get_bind().commit(); op.execute('SELECT 1')"
+    plant(library, STEP, f"{done}\n    {ROLLBACKS[how].replace('UPDATE books SET pages = 1', 'SELECT 1')}")
+    finished = alembic(shelf, "upgrade", "head", project=library)
+    assert finished.returncode == 0, finished.stderr
+    assert (revision(shelf), _has_column(shelf)) == (STEP, True)
+
+
+# A step's function that would be noted as done, and has not come to its end; and what is said of it.
+UNDONE = {
+    "sys.exit": ("def", "__import__('sys').exit(0)", f"ends the program at migrations/versions/planted_{STEP}.py:11"),
+    "SystemExit": ("def", "raise SystemExit", f"ends the program at migrations/versions/planted_{STEP}.py:11"),
+    "asynchronous": ("async def", "pass", "nothing of its upgrade has run"),
+    "a generator": ("def", "yield", "nothing of its upgrade has run"),
+    "both": ("async def", "yield", "nothing of its upgrade has run"),
+}
+
+
+@pytest.mark.parametrize("how", UNDONE)
+def test_a_function_that_has_not_come_to_its_end_is_not_done(shelf: str, library: Path, how: str) -> None:
+    keyword, body, said = UNDONE[how]
+    file = plant(library, STEP, f"{COLUMN}\n    {body}")
+    file.write_text(file.read_text().replace("def upgrade", f"{keyword} upgrade"))
+    plant(library, NEXT, "op.execute('CREATE TABLE next_one ()')", after=STEP)
+    assert said in (plan_of(shelf, library).steps[0].error or "")
+    finished = alembic(shelf, "upgrade", "head", project=library)
+    assert_reported(finished, STEP_FAILED, f"step {STEP} (planted {STEP})")
+    assert said in finished.stderr
     assert (revision(shelf), _has_column(shelf)) == (HEAD, False)
 
 

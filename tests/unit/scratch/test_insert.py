@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tangga.scratch.insert import Attempt, Landing, RowsRefused, Units, spread, statement
+from tangga.scratch.insert import NUMBER, Attempt, Landing, RowsRefused, Units, spread, statement
 from tangga.scratch.rows import _parents_first as parents_first
 from tangga.scratch.tables import Column, Reference, Table
 from tangga.scratch.values import Way
@@ -26,7 +26,7 @@ def _table(
 
 def _values(indexes: dict[int, str], rows: int) -> list[tuple[int, ...]]:
     """Compute what PostgreSQL would: integers, divided down."""
-    return [tuple(eval(sql.replace("/", "//"), {"n": n}) for sql in indexes.values()) for n in range(rows)]
+    return [tuple(eval(sql.replace("/", "//"), {NUMBER: n}) for sql in indexes.values()) for n in range(rows)]
 
 
 def test_a_key_over_few_values_has_as_many_rows_as_there_can_be() -> None:
@@ -66,9 +66,10 @@ def test_later_attempts_make_columns_differ() -> None:
 def test_the_statement() -> None:
     table = _table("t", _column(1), _column(2, Way("'x' || {n}"), required=False), _column(3, filled=True))
     assert statement({7: table}, {7: 0}, 7, FIRST) == (
-        "INSERT INTO t (c1, c2) SELECT c1, c2 FROM (SELECT n, (n) AS c1, "
-        "CASE WHEN n % 7 <> 2 THEN 'x' || (n) END AS c2 FROM generate_series(0::bigint, 19) AS n ) AS generated "
-        "WHERE true ORDER BY n LIMIT 20 ON CONFLICT DO NOTHING"
+        "INSERT INTO t (c1, c2) SELECT c1, c2 FROM (SELECT tangga_n, (tangga_n) AS c1, "
+        "CASE WHEN tangga_n % 7 <> 2 THEN 'x' || (tangga_n) END AS c2 "
+        "FROM generate_series(0::bigint, 19) AS tangga_n ) AS generated "
+        "WHERE true ORDER BY tangga_n LIMIT 20 ON CONFLICT DO NOTHING"
     )
 
 
@@ -92,12 +93,15 @@ def test_a_key_that_is_checked_late_has_no_on_conflict() -> None:
 
 def test_parents_are_joined_by_number() -> None:
     parent = _table("p", _column(1), keys=[[1]])
-    for required, index in ((True, "((n) % 5)"), (False, "CASE WHEN n % 7 <> 2 THEN ((n) % 5) END")):
+    for required, index in (
+        (True, "((tangga_n) % 5)"),
+        (False, "CASE WHEN tangga_n % 7 <> 2 THEN ((tangga_n) % 5) END"),
+    ):
         child = _table("c", _column(1), _column(2, required=required), references=[Reference("fk", [2], 1, [1])])
         made = statement({1: parent, 2: child}, {1: 5, 2: 0}, 2, FIRST)
         assert (
-            "LEFT JOIN (SELECT row_number() OVER (ORDER BY c1) - 1 AS i, c1 FROM p) AS parent_0 "
-            f"ON parent_0.i = {index}"
+            "LEFT JOIN (SELECT row_number() OVER (ORDER BY c1) - 1 AS tangga_i, c1 FROM p) AS parent_0 "
+            f"ON parent_0.tangga_i = {index}"
         ) in made
         assert re.search(r"parent_0\.c1 AS c2", made)
 
@@ -129,18 +133,20 @@ def test_only_a_column_that_may_be_null_is_null_where_a_parent_is_missing() -> N
     reference = Reference("fk", [2, 3], 1, [2, 1])
     note = _table("note", _column(1), _column(2), _column(3, required=False), references=[reference])
     made = statement({1: note}, {1: 0}, 1, FIRST)
-    assert "(n) AS c2, NULL::integer AS c3 FROM" in made
+    assert "(tangga_n) AS c2, NULL::integer AS c3 FROM" in made
     # With parents there, too.
     made = statement({1: note}, {1: 5}, 1, FIRST)
-    assert "parent_0.c2 AS c2, CASE WHEN n % 7 <> 3 THEN parent_0.c1 END AS c3" in made
-    assert "ON parent_0.i = ((n) % 5)" in made
+    assert "parent_0.c2 AS c2, CASE WHEN tangga_n % 7 <> 3 THEN parent_0.c1 END AS c3" in made
+    assert "ON parent_0.tangga_i = ((tangga_n) % 5)" in made
 
 
 def test_a_row_that_needs_a_parent_in_its_own_empty_table_is_its_own_parent() -> None:
     own = _table("own", _column(1, filled=True), _column(2), references=[Reference("fk", [2], 1, [1])])
     made = statement({1: own}, {1: 0}, 1, FIRST)
-    assert made.startswith("INSERT INTO own (c1, c2) OVERRIDING SYSTEM VALUE SELECT c1, c2 FROM (SELECT n, (n) AS c1,")
-    assert "(n) AS c2 FROM" in made
+    assert made.startswith(
+        "INSERT INTO own (c1, c2) OVERRIDING SYSTEM VALUE SELECT c1, c2 FROM (SELECT tangga_n, (tangga_n) AS c1,"
+    )
+    assert "(tangga_n) AS c2 FROM" in made
 
 
 def test_a_column_of_two_keys_has_one_value_and_both_parents_agree_with_it() -> None:
@@ -150,7 +156,8 @@ def test_a_column_of_two_keys_has_one_value_and_both_parents_agree_with_it() -> 
     made = statement({1: users, 2: goods, 3: order}, {1: 5, 2: 6, 3: 0}, 3, FIRST)
     assert "parent_0.c1 AS c1, parent_0.c2 AS c2, parent_1.c2 AS c3" in made
     assert (
-        "count(*) OVER (PARTITION BY c1) AS many, c1, c2 FROM goods) AS parent_1 ON parent_1.c1 = parent_0.c1" in made
+        "count(*) OVER (PARTITION BY c1) AS tangga_many, c1, c2 FROM goods) AS parent_1 ON parent_1.c1 = parent_0.c1"
+        in made
     )
     assert "WHERE c3 IS NOT NULL ORDER BY" in made
 
@@ -160,5 +167,5 @@ def test_rows_land_in_a_partition() -> None:
     table = _table("t", _column(1), _column(2, filled=True), keys=[[1, 2]])
     made = statement({1: table}, {1: 0}, 1, FIRST, landing)
     assert "INSERT INTO t (c1, c2) OVERRIDING SYSTEM VALUE SELECT" in made
-    assert "FROM (SELECT 1 AS c2) AS landing) AS parent_0 ON parent_0.i = ((n) % 3)" in made
+    assert "FROM (SELECT 1 AS c2) AS landing) AS parent_0 ON parent_0.tangga_i = ((tangga_n) % 3)" in made
     assert "WHERE (c2 = 1) ORDER BY" in made

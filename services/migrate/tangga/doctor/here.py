@@ -64,8 +64,8 @@ def env_py(project: Project) -> list[Sign]:
     """Read env.py, which is not run: what it is, and what of it cannot be brought to a scratch server."""
     file = Path(project.scripts.dir) / "env.py"
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError) as error:
         return [Sign("env.py", "bad", one_line(error), f"mend {file.name}")]
     words = {
         name

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from alembic.runtime.migration import MigrationContext
@@ -28,8 +29,8 @@ from tangga.exits import STEP_FAILED, Stop
 from tangga.settings import Settings, bounds
 from tangga.words import file_name
 
-# libpq's PGTransactionStatusType: outside of a transaction, and in one that has failed.
-_IDLE, _IN_ERROR = 0, 3
+# libpq's PGTransactionStatusType: outside of a transaction, in one, and in one that has failed.
+_IDLE, _IN_TRANSACTION, _IN_ERROR = 0, 2, 3
 # psycopg2's own notion of it: it has sent BEGIN, and does not notice a COMMIT that was sent as a statement.
 _SENT_BEGIN = 2
 _ROLLS_BACK = re.compile(r"\s*(rollback|abort)\b(?!.*\bto\b)", re.IGNORECASE | re.DOTALL)
@@ -55,6 +56,11 @@ _PUT_BACK = """/* tangga */
     FROM jsonb_each_text(CAST(%s AS jsonb)) AS was (name, setting) JOIN pg_settings AS now USING (name)
     WHERE now.setting <> was.setting
 """
+# A step whose file has the word may take its work back by whatever way; only then its transactions are told apart.
+_MAY_ROLL_BACK = re.compile(r"rollback|abort", re.IGNORECASE)
+_NUMBER = "/* tangga */ SELECT pg_current_xact_id_if_assigned()::text"
+_GIVE_NUMBER = "/* tangga */ SELECT pg_current_xact_id()::text"
+_WAS_ROLLED_BACK = "/* tangga */ SELECT pg_xact_status(%s::xid8) = 'aborted'"
 _SET = "/* tangga */ SELECT set_config(%s, %s, false)"
 
 
@@ -103,6 +109,9 @@ class Session:
         self._thread = 0
         # Of the current transaction: something was executed in it, and something that changes the database.
         self._begun = self._changed = False
+        # Whether the step may roll back, and the number of its current transaction, once that has one.
+        self._may_roll_back = False
+        self._number: str | None = None
         self._before: _Settings | None = None
         self._touched = False
 
@@ -123,6 +132,8 @@ class Session:
             yield
             return
         self._step, self._ctx, self._thread = script, ctx, threading.get_ident()
+        source = Path(script.path).read_text(encoding="utf-8", errors="replace")
+        self._may_roll_back, self._number = bool(_MAY_ROLL_BACK.search(source)), None
         try:
             with self._bounded_otherwise():
                 yield
@@ -157,6 +168,8 @@ class Session:
         if self._step is None:
             return
         self._look(connection)
+        if self._may_roll_back and _MAY_ROLL_BACK.search(statement) and self._in_transaction(connection):
+            self._number = _answer(connection, _GIVE_NUMBER)
         if not self._touched and _SETS.search(statement) and _status(connection) != _IN_ERROR:
             self._before = self._before or _settings(connection)
             self._touched = True
@@ -167,14 +180,21 @@ class Session:
         if _status(connection) == _IDLE:
             if _ROLLS_BACK.match(statement):
                 self._refuse_lost_work("ROLLBACK")
+            self._refuse_if_rolled_back(connection)
             self._ended(connection, "a COMMIT by SQL")
             return
         self._begun = True
         self._changed = self._changed or not _CHANGES_NOTHING.match(statement)
+        if self._may_roll_back and self._in_transaction(connection):
+            number = _answer(connection, _NUMBER)
+            if number != self._number:
+                self._refuse_if_rolled_back(connection)
+            self._number = number
 
     def _look(self, connection: Connection) -> None:
         """Notice that the step has ended its transaction behind SQLAlchemy's back."""
         if self._begun and _status(connection) == _IDLE and not driver_connection(connection).autocommit:
+            self._refuse_if_rolled_back(connection)
             self._ended(connection, "a COMMIT of its own")
 
     def _ended(self, connection: Connection, how: str) -> None:
@@ -189,6 +209,7 @@ class Session:
         if not self._repeatable:
             self.half_done = how
         self._begun = self._changed = False
+        self._number = None
         assert self._ctx is not None
         self._ctx._transaction = _Present(connection)  # type: ignore[assignment]
 
@@ -203,6 +224,15 @@ class Session:
         self._begun = False
         assert self._ctx is not None
         self._ctx._transaction = _Present(connection)  # type: ignore[assignment]
+
+    def _in_transaction(self, connection: Connection) -> bool:
+        return not driver_connection(connection).autocommit and _status(connection) == _IN_TRANSACTION
+
+    def _refuse_if_rolled_back(self, connection: Connection) -> None:
+        """Ask the server how the last transaction that had a number has ended: nobody else may have seen it."""
+        number, self._number = self._number, None
+        if number and _answer(connection, _WAS_ROLLED_BACK, number):
+            self._refuse_lost_work("ROLLBACK")
 
     def _refuse_lost_work(self, how: str) -> None:
         if self._changed and self._step is not None:
@@ -290,6 +320,18 @@ def place(step: Script) -> str:
             return f"{file_name(step.path)}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return file_name(step.path)
+
+
+def _answer(connection: Connection, question: str, *values: str) -> Any:
+    """Ask behind SQLAlchemy's back; outside of a transaction, without beginning one."""
+    driver = driver_connection(connection)
+    outside = _status(connection) == _IDLE and getattr(driver, "status", None) != _SENT_BEGIN
+    with driver.cursor() as cursor:
+        cursor.execute(question, values)
+        [(answer,)] = cursor.fetchall()
+    if outside:
+        driver.rollback()
+    return answer
 
 
 def _status(connection: Connection) -> int:

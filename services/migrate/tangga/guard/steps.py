@@ -9,7 +9,9 @@ step overrides the time-outs by module attributes, in PostgreSQL's notation:
 """
 
 import functools
+import inspect
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -21,13 +23,14 @@ from alembic.script import Script
 from sqlalchemy import Connection
 
 from tangga.connect import pid_of, set_session
-from tangga.exits import TABLE_LOCK_NOT_OBTAINED, Stop
+from tangga.exits import STEP_FAILED, TABLE_LOCK_NOT_OBTAINED, Stop
 from tangga.guard.blockers import Blocker, Retries, Watch, gave_way
 from tangga.guard.command import goes_up_for_real, is_stamp, require_version
 from tangga.guard.session import Session
 from tangga.project import rehearsal
 from tangga.settings import Settings, bounds
 from tangga.version_rows import refuse_surplus
+from tangga.words import file_name
 
 # Of a step down: what it would run with, the step, the step itself, the folder for what it would lose.
 Down = Callable[[MigrationContext, Script, Callable[[], None], Path], object]
@@ -142,10 +145,11 @@ class Steps:
         if own:
             self.reset_timeouts()
         with self.in_step(ctx, step.revision):
+            run = functools.partial(_run_to_its_end, step, original)
             if step.is_upgrade or self._down is None:
-                original()
+                run()
             else:
-                self._down(ctx, step.revision, functools.partial(self._forgetful, original), self.settings.save_dir)
+                self._down(ctx, step.revision, functools.partial(self._forgetful, run), self.settings.save_dir)
         self.in_force = usual
         if own:
             self.reset_timeouts()
@@ -188,3 +192,26 @@ class Steps:
         """Run a step that may have run before, and was taken back."""
         self.backfills = set()
         original()
+
+
+def _run_to_its_end(step: RevisionStep, original: Callable[[], object]) -> None:
+    """Call a step's function; raises Stop if it ends the program, or has not run at all: it would be noted as done."""
+    script = step.revision
+    title = f"step {script.revision} ({script.doc})"
+    try:
+        made = original()
+    except SystemExit as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == script.path]
+        raise Stop(
+            f"{title} ends the program at {file_name(script.path)}:{lines[-1] if lines else 1} (sys.exit)",
+            "let it raise an error if it cannot go on, and return if there is nothing to do; it was rolled back (to "
+            "its last commit, if it makes any itself)", STEP_FAILED,
+        ) from error  # fmt: skip
+    if inspect.isawaitable(made) or inspect.isgenerator(made) or inspect.isasyncgen(made):
+        if inspect.iscoroutine(made):
+            made.close()
+        raise Stop(
+            f"{title}: nothing of its {'upgrade' if step.is_upgrade else 'downgrade'} has run, for that is "
+            f"asynchronous or a generator ({file_name(script.path)})",
+            "make it a plain function; asyncio.run() within it runs what is asynchronous", STEP_FAILED,
+        )  # fmt: skip

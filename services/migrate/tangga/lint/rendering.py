@@ -164,7 +164,7 @@ def _watched(scripts: Collection[Script], direction: str, output: _Output) -> It
 
 
 def _watching(
-    script: Script, original: Callable[[], None] | None, direction: str, output: _Output, seen: dict[str, Step]
+    script: Script, original: Callable[[], object] | None, direction: str, output: _Output, seen: dict[str, Step]
 ) -> Callable[[], None]:
     def run() -> None:
         if script.revision in seen:
@@ -173,7 +173,9 @@ def _watching(
         seen[script.revision] = output.step = step
         try:
             if original is not None:
-                original()
+                made = original()
+                if inspect.iscoroutine(made):
+                    made.close()  # a finding says that nothing of it can be checked
         except (Exception, SystemExit) as error:
             inside = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == step.file]
             step.problem_line = (inside or [None])[-1] or step.line
@@ -186,7 +188,7 @@ def _watching(
     return run
 
 
-def _step(script: Script, original: Callable[[], None] | None, direction: str) -> Step:
+def _step(script: Script, original: Callable[[], object] | None, direction: str) -> Step:
     if original is None:
         return Step(script.revision, script.path, direction, line_of(script.path, "revision"), False, missing=True)
     code = getattr(inspect.unwrap(original), "__code__", None)

@@ -53,7 +53,7 @@ def why_irreversible(script: Script) -> str | None:
         return str(declared)
     functions = {
         node.name: [line for line in node.body if not _is_doc(line)]
-        for node in ast.parse(Path(script.path).read_text(encoding="utf-8")).body
+        for node in ast.parse(Path(script.path).read_bytes()).body
         if isinstance(node, ast.FunctionDef)
     }
     up, down = (functions.get(name, []) for name in ("upgrade", "downgrade"))

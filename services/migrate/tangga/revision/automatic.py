@@ -79,7 +79,10 @@ def _rewrite(
         if check:
             container.ops = [*operations, *added]
         else:
-            container.ops = [*in_order([*Rewriter(operations, project.metadata).lines(), *added])]
+            lines = [*in_order([*Rewriter(operations, project.metadata).lines(), *added])]
+            if lines and all(line.is_comment for line in lines):
+                lines.append(Written(Phase.ALTER, "pass"))
+            container.ops = [*lines]
 
 
 def _schemas(connection: Connection, metadata: Sequence[MetaData]) -> Iterator[tuple[list[Written], list[Written]]]:

@@ -45,6 +45,11 @@ class Written(MigrateOperation):
         self._lines = lines
         self._by = by
 
+    @property
+    def is_comment(self) -> bool:
+        """Tell whether there is nothing in it that Python runs."""
+        return self._by is None and all(line.startswith("#") for line in self._lines)
+
     def lines(self, context: AutogenContext) -> list[str]:
         """Return the lines, and note what they import."""
         found = [*self._lines, *(self._by(context) if self._by else ())]

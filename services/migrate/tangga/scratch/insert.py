@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from tangga.scratch.tables import Column, Reference, Table
 
+# What a row's number is called: no table has a column of that name.
+NUMBER = "tangga_n"
 # Column -> its unit and how many values that has (None: any number). The columns of a reference are one unit.
 Units = dict[int, tuple[int, int | None]]
 
@@ -69,8 +71,8 @@ def statement(
     own = " OVERRIDING SYSTEM VALUE" if any(table.columns[number].filled for number in values) else ""
     return (
         f"INSERT INTO {table.sql} ({names}){own} SELECT {names} FROM ("
-        f"SELECT n, {made} FROM generate_series({attempt.start}::bigint, {last}) AS n {' '.join(joins)}"
-        f") AS generated WHERE {' AND '.join(conditions) or 'true'} ORDER BY n LIMIT {attempt.limit}"
+        f"SELECT {NUMBER}, {made} FROM generate_series({attempt.start}::bigint, {last}) AS {NUMBER} {' '.join(joins)}"
+        f") AS generated WHERE {' AND '.join(conditions) or 'true'} ORDER BY {NUMBER} LIMIT {attempt.limit}"
         f"{'' if table.deferrable else ' ON CONFLICT DO NOTHING'}"
     )
 
@@ -159,17 +161,17 @@ class _Row:
         if not made:
             names = ", ".join(choice.names)
             return (
-                f"LEFT JOIN (SELECT row_number() OVER (ORDER BY {names}) - 1 AS i, {names} "
-                f"FROM {choice.source}) AS {alias} ON {alias}.i = {index}"
+                f"LEFT JOIN (SELECT row_number() OVER (ORDER BY {names}) - 1 AS tangga_i, {names} "
+                f"FROM {choice.source}) AS {alias} ON {alias}.tangga_i = {index}"
             )
         # Another choice has made some of the columns: only the parents that agree with it, counted by themselves.
         self.conditions += [f"{column.sql} IS NOT NULL" for column, _ in free if column.required]
         same, names = ", ".join(name for _, name in made), ", ".join(choice.names)
         agree = " AND ".join(f"{alias}.{name} = {values[column.number]}" for column, name in made)
         return (
-            f"LEFT JOIN (SELECT row_number() OVER (PARTITION BY {same} ORDER BY {names}) - 1 AS i, "
-            f"count(*) OVER (PARTITION BY {same}) AS many, {names} FROM {choice.source}) AS {alias} "
-            f"ON {agree} AND {alias}.i = {index} % {alias}.many"
+            f"LEFT JOIN (SELECT row_number() OVER (PARTITION BY {same} ORDER BY {names}) - 1 AS tangga_i, "
+            f"count(*) OVER (PARTITION BY {same}) AS tangga_many, {names} FROM {choice.source}) AS {alias} "
+            f"ON {agree} AND {alias}.tangga_i = {index} % {alias}.tangga_many"
         )
 
     def _require_parent(self, choice: _Choice, pairs: list[tuple[Column, str]]) -> None:
@@ -180,7 +182,7 @@ class _Row:
 
 
 def _sometimes_null(number: int, value: str) -> str:
-    return f"CASE WHEN n % 7 <> {number % 7} THEN {value} END"
+    return f"CASE WHEN {NUMBER} % 7 <> {number % 7} THEN {value} END"
 
 
 def mentions(condition: str, names: Iterable[str]) -> bool:
@@ -199,13 +201,13 @@ def spread(keys: Sequence[Sequence[int]], units: Units, attempt: int) -> dict[in
         # the first of them already spread over all columns.
         divisor, before = 1, "0"
         for unit, size in members:
-            before = indexes[unit] = f"((n / {divisor} + {before}) % {max(size or 1, 1)})"
+            before = indexes[unit] = f"(({NUMBER} / {divisor} + {before}) % {max(size or 1, 1)})"
             divisor *= max(size or 1, 1)
     unique = {number for key in keys for number in key}
     for unit, size in units.values():
         # Equal numbers in all columns fail a condition such as a < b: shift them, then mix them.
-        shifted = ("n", f"n + {unit}", f"n + {100 - unit}")[attempt % 3]
+        shifted = (NUMBER, f"{NUMBER} + {unit}", f"{NUMBER} + {100 - unit}")[attempt % 3]
         if attempt >= 3 and unit not in unique:
-            shifted = f"(n * {7919 + 2 * unit} / {attempt}) % 1009"
+            shifted = f"({NUMBER} * {7919 + 2 * unit} / {attempt}) % 1009"
         indexes.setdefault(unit, shifted if size is None else f"(({shifted}) % {size})")
     return indexes

@@ -120,7 +120,7 @@ class _Walk:
         down = None
         try:
             self.found.values(step, "up", rows.changes(excepted))
-            if hasattr(step.module, "irreversible"):
+            if getattr(step.module, "irreversible", None):
                 self.found.note(
                     f"{step.revision} is irreversible, so it was not taken back: {step.module.irreversible}"
                 )
