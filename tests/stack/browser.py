@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from tests.databases import PATIENCE
 
+_CUT_OFF = "net::ERR_NETWORK_CHANGED"
+
 
 class Browser:
     """One page. `said` holds what its console said, `requested` every URL that it asked for."""
@@ -79,9 +81,21 @@ class Browser:
         result: dict[str, Any] = received["result"]
         return result
 
-    def open(self, url: str) -> None:
-        """Go there; the page may still be loading afterwards."""
-        self._call("Page.navigate", url=url)
+    def open(self, url: str, until: str = "true", seconds: float = PATIENCE) -> None:
+        """Go there, and wait until an expression is true.
+
+        Chromium gives up what it is loading when a network of the machine comes or goes, and other tests make some:
+        then once more.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            cut_off = self._call("Page.navigate", url=url).get("errorText") == _CUT_OFF
+            while not (cut_off := cut_off or any(_CUT_OFF in line for line in self.said)) and not self.evaluate(until):
+                assert time.monotonic() < deadline, f"not within {seconds} s: {until}\n{self.said}"
+                time.sleep(0.1)
+            if not cut_off:
+                return
+            self.said = [line for line in self.said if _CUT_OFF not in line]
 
     def evaluate(self, script: str) -> Any:
         """Return the value of an expression in the page."""

@@ -12,8 +12,7 @@ LIST = "#operations-posts-list_posts"
 def test_the_page_shows_every_operation_lets_one_log_in_and_runs_a_request(stack: Stack, browser: Browser) -> None:
     stack.log_in("ani@example.com")
     operations = [f"{m} {p}" for p, item in stack.get("/openapi.json").json()["paths"].items() for m in item]
-    browser.open(f"{stack.url}/docs")
-    browser.wait_for(f"document.querySelectorAll('.opblock').length === {len(operations)}")
+    browser.open(f"{stack.url}/docs", f"document.querySelectorAll('.opblock').length === {len(operations)}")
 
     browser.click(f"{LIST} .opblock-summary-control")
     # Faster than any hand, a click can come before the page has looked the operation up.
@@ -52,12 +51,38 @@ class _Forbidden(BaseHTTPRequestHandler):
         pass
 
 
+class _CutOff(BaseHTTPRequestHandler):
+    """A page that says at first what Chromium says when it gives up loading, and is whole the second time."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        _CutOff.asked += 1
+        what = "console.error('net::ERR_NETWORK_CHANGED')" if _CutOff.asked == 1 else "document.title = 'whole'"
+        self.wfile.write(f"<link rel=icon href=data:,><script>{what}</script>".encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_page_that_is_cut_off_by_a_network_of_other_tests_is_opened_once_more(browser: Browser) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _CutOff)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.open(f"http://127.0.0.1:{server.server_port}/", "document.title === 'whole'")
+    finally:
+        server.shutdown()
+    assert (_CutOff.asked, browser.said) == (2, [])
+
+
 def test_the_browser_would_say_what_a_policy_forbids(browser: Browser) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidden)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        browser.open(f"http://127.0.0.1:{server.server_port}/")
-        browser.wait_for("!!document.querySelector('#there')")
+        browser.open(f"http://127.0.0.1:{server.server_port}/", "!!document.querySelector('#there')")
     finally:
         server.shutdown()
     # What it says arrives between its answers.
