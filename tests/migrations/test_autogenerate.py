@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from unittest import mock
 
 import pytest
 from psycopg2 import sql
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, Table, create_engine
 
 from tangga.catalogue.dump import objects
 from tangga.drift import models as comparison
@@ -133,6 +133,25 @@ def test_changes_are_written_in_forms_that_the_linter_accepts_and_go_up_and_down
             assert "agree" in _ok(alembic(database, "check", project=project))
         _ok(alembic(database, "downgrade", "-1", project=project))
         assert _everything(database, lost) == before
+        _ok(alembic(database, "upgrade", "head", project=project))
+
+
+# How a table is kept: Alembic does not compare it, and nothing of it is written but that it differs.
+KEPT: dict[str, Callable[[Table], None]] = {
+    "UNLOGGED": lambda table: table.__dict__.update(_prefixes=["UNLOGGED"]),
+    "WITH": lambda table: table.dialect_options["postgresql"].update({"with": {"fillfactor": 50}}),
+    "PARTITION BY": lambda table: table.dialect_options["postgresql"].update(partition_by="HASH (id)"),
+    "INHERITS": lambda table: table.dialect_options["postgresql"].update(inherits="people"),
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_how_a_table_is_kept_is_no_agreement(database: str, project: Path, how: str) -> None:
+    models = changed(CHANGES["sequence"]._replace(done=lambda _: None))
+    KEPT[how](models.tables["items"])
+    with changes.current(models):
+        text = _written(database, project)
+        assert "# Not written: table items: " in text
         _ok(alembic(database, "upgrade", "head", project=project))
 
 

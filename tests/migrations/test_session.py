@@ -155,6 +155,15 @@ def test_nothing_is_refused_where_nothing_is_lost(shelf: str, library: Path, how
     assert (revision(shelf), _has_column(shelf)) == (STEP, True)
 
 
+def test_a_step_that_goes_on_after_an_error_is_named(shelf: str, library: Path) -> None:
+    caught = "try:\n        op.execute('SELECT 1/0')\n    except sa.exc.DBAPIError:\n        pass"
+    plant(library, STEP, f"{COLUMN}\n    {caught}")
+    finished = alembic(shelf, "upgrade", "head", project=library)
+    said = f"step {STEP} (planted {STEP}) has caught an error of the database in migrations/versions/planted_{STEP}.py"
+    assert_reported(finished, STEP_FAILED, said, "begin_nested()")
+    assert (revision(shelf), _has_column(shelf)) == (HEAD, False)
+
+
 # A step's function that would be noted as done, and has not come to its end; and what is said of it.
 UNDONE = {
     "sys.exit": ("def", "__import__('sys').exit(0)", f"ends the program at migrations/versions/planted_{STEP}.py:11"),

@@ -15,6 +15,8 @@ _UNDESCRIBED = (
 )  # fmt: skip
 # Alembic compares defaults, and knows that now() is CURRENT_TIMESTAMP; and whether NULL may be.
 _COMPARED = re.compile(r"(?<! BY) DEFAULT .*?(?= NOT NULL$|$)|( CONSTRAINT \S+)? NOT NULL$", re.DOTALL)
+# A table of which nothing is said but its columns and constraints, which are objects of their own.
+_PLAIN = re.compile(r"CREATE TABLE [^\n]+ \(\n\);")
 
 
 class Difference(NamedTuple):
@@ -46,7 +48,8 @@ def compared(objects: dict[str, str], beside: dict[str, str], quote: Callable[[s
     sides = both(objects, beside, quote)
     models, steps = _of_models(sides.models, sides), _of_models(sides.steps, sides)
     found = [*differences(models, steps), *_types_left(sides, {*beside})]
-    return Within(found, len(models.keys() | steps.keys()) + len(sides.tables), [*_undescribed(sides)])
+    names = models.keys() | steps.keys() | {f"table {title}" for title in sides.tables}
+    return Within(found, len(names), [*_undescribed(sides)])
 
 
 def differences(models: dict[str, str], steps: dict[str, str]) -> Iterator[Difference]:
@@ -95,8 +98,16 @@ def _of_models(side: dict[str, str], sides: Sides) -> dict[str, str]:
     return {
         name: _COMPARED.sub("", definition) if name.startswith("column ") else definition
         for name, definition in side.items()
-        if (_is_a(name, _PARTS) and table_of(name) in sides.tables) or name in sequences
+        if (_is_a(name, _PARTS) and table_of(name) in sides.tables) or name in sequences or _says_how(name, sides)
     }  # fmt: skip
+
+
+def _says_how(name: str, sides: Sides) -> bool:
+    """Tell whether the models say of a table how it is kept: UNLOGGED, WITH, PARTITION BY, INHERITS.
+
+    What they say nothing of is the steps' affair, as partitions are.
+    """
+    return _is_a(name, ["table"]) and name in sides.steps and not _PLAIN.fullmatch(sides.models.get(name, ""))
 
 
 def _sequences(side: dict[str, str]) -> set[str]:

@@ -138,6 +138,13 @@ class Session:
             with self._bounded_otherwise():
                 yield
             connection: Connection = ctx.connection
+            if _status(connection) == _IN_ERROR:
+                raise Stop(
+                    f"step {script.revision} ({script.doc}) has caught an error of the database in "
+                    f"{file_name(script.path)} and gone on: its transaction is lost with that",
+                    "use a savepoint for what may fail: with op.get_bind().begin_nested(): ...; it was rolled back",
+                    STEP_FAILED,
+                )
             self._look(connection)
             if self._touched:
                 self._put_back(connection)
