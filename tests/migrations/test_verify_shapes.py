@@ -58,6 +58,35 @@ def test_a_graph_without_a_fault_has_none(tmp_path: Path, name: str) -> None:
     assert all(timing.down is not None for timing in report.timings)
 
 
+# A column `v`, or the key, that gets another type, and its own back; and how the values become the other's.
+RETYPED = {
+    "to a time zone": ("timestamp", "timestamptz", "v AT TIME ZONE 'UTC'", "v AT TIME ZONE 'UTC'"),
+    "a date": ("date", "timestamp", "v", "v::date"),
+    "a boolean": ("boolean", "int", "v::int", "v::boolean"),
+    "bytes": ("text", "bytea", "convert_to(v, 'UTF8')", "convert_from(v, 'UTF8')"),
+    "an array": ("text", "text[]", "ARRAY[v]", "v[1]"),
+    "digits": ("numeric", "numeric(20,4)", "v", "v"),
+    "a number": ("int", "text", "v::text", "v::int"),
+}
+
+
+@pytest.mark.parametrize("key", ["", " PRIMARY KEY"])
+@pytest.mark.parametrize("name", RETYPED)
+def test_a_change_of_type_that_loses_nothing_is_no_fault(tmp_path: Path, name: str, key: str) -> None:
+    """And one that does is found: here all values become NULL."""
+    was, becomes, there, back = RETYPED[name]
+    made = Node("r1", None, f"CREATE TABLE thing (v {was}{key}, note text)", "DROP TABLE thing")
+    up, down = (f"ALTER TABLE thing ALTER v TYPE {kind} USING {how}" for kind, how in ((becomes, there), (was, back)))
+    (tmp_path / "whole").mkdir()
+    assert [finding.text for finding in verified(tmp_path / "whole", made, Node("r2", "r1", up, down)).findings] == []
+    if not key:
+        (tmp_path / "lossy").mkdir()
+        lossy = f"ALTER TABLE thing ALTER v TYPE {becomes} USING (NULL::{becomes})"
+        found = verified(tmp_path / "lossy", made, Node("r2", "r1", lossy, down)).findings
+        # As many values as then are other ones on the way back: that is said once.
+        assert [finding.text.partition(": ")[0] for finding in found] == [UP]
+
+
 def test_a_fault_on_one_branch_is_that_branchs(tmp_path: Path) -> None:
     leftover = Node("b3", "b1", "CREATE SEQUENCE IF NOT EXISTS tickets")
     report = verified(tmp_path, table("b1", None, "thing"), table("b2", "b1", "left_one"), leftover)

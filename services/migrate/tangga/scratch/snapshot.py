@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from tangga.catalogue import model
 from tangga.catalogue.model import Column
-from tangga.catalogue.sql import each, execute, one, quoted, row
+from tangga.catalogue.sql import each, execute, one, row
 from tangga.words import count
 
 # ruff: noqa: S608 - names are quoted, and come from the catalogue
@@ -74,14 +74,17 @@ class Snapshot:
         for title in now.keys() - kept:
             table = now[title]
             values = ", ".join(f"{_hash(column)} AS c{number}" for number, column in table.columns.items())
-            select = f"SELECT {_key(table.key)} AS key, {values or 'NULL AS none'} FROM {table.sql}"
+            select = f"SELECT {_key(table, table.key)} AS key, {values or 'NULL AS none'} FROM {table.sql}"
             made = execute(self._observer, f"CREATE TEMPORARY TABLE {table.rows} AS {select}")
             now[title] = table._replace(held=made)
         self._tables = now | {title: self._tables[title] for title in kept}
         self._horizon = horizon
 
-    def changes(self, excepted: Collection[str] = ()) -> list[str]:
-        """Return, in words, which values differ now and which rows are gone; `excepted`: "table" or "table.column"."""
+    def changes(self, excepted: Collection[str] = (), *, retyped: bool = True) -> list[str]:
+        """Return, in words, which values differ now and which rows are gone; `excepted`: "table" or "table.column".
+
+        Without `retyped`, values of another type than they had are not looked at: the same may be printed otherwise.
+        """
         now, lines = _describe(self._observer), []
         untouched = self._untouched(now)
         for title, before in self._tables.items():
@@ -89,12 +92,16 @@ class Snapshot:
                 continue
             table = now[title]
             there = {column.name: column for column in table.columns.values()}
+            same = {
+                column.name for column in before.columns.values()
+                if column.name in there and (retyped or there[column.name].type == column.type)
+            }  # fmt: skip
             found = {
                 number: there[column.name] for number, column in before.columns.items()
-                if column.name in there and f"{title}.{column.name}" not in excepted
+                if column.name in same and f"{title}.{column.name}" not in excepted
             }  # fmt: skip
-            if before.key and {*before.key} <= there.keys():
-                lines += self._by_key(before.rows, title, table, _key(before.key), found)
+            if before.key and {*before.key} <= same:
+                lines += self._by_key(before.rows, title, table, _key(table, before.key), found)
             else:
                 lines += self._as_a_whole(before.rows, title, table, found)
         return lines
@@ -168,10 +175,15 @@ def _describe(connection: Connection) -> dict[str, _Table]:
 
 
 def _hash(column: Column) -> str:
+    return f"hashtextextended({_text(column)}, 0)"
+
+
+def _key(table: _Table, names: list[str]) -> str:
+    there = {column.name: column for column in table.columns.values()}
+    return f"ARRAY[{', '.join(_text(there[name]) for name in names)}]" if names else "NULL"
+
+
+def _text(column: Column) -> str:
     # Equal numbers are equal however many zeros are printed behind the point; json is compared as what it means.
     value = {_NUMERIC: f"trim_scale({column.sql})", _JSON: f"{column.sql}::jsonb"}.get(column.type_oid, column.sql)
-    return f"hashtextextended({value}::text, 0)"
-
-
-def _key(names: list[str]) -> str:
-    return f"ARRAY[{', '.join(f'{quoted(name)}::text' for name in names)}]" if names else "NULL"
+    return f"{value}::text"

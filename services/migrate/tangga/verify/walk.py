@@ -119,13 +119,18 @@ class _Walk:
         place, rows, up = self._up(place, step, below)
         down = None
         try:
-            self.found.values(step, "up", rows.changes(excepted))
-            if getattr(step.module, "irreversible", None):
+            irreversible = getattr(step.module, "irreversible", None)
+            changed = rows.changes(excepted)
+            # The same value of another type may be printed otherwise: the way back shows whether anything was lost.
+            sure = rows.changes(excepted, retyped=False) if changed and not irreversible else changed
+            self.found.values(step, "up", sure)
+            if irreversible:
                 self.found.note(
                     f"{step.revision} is irreversible, so it was not taken back: {step.module.irreversible}"
                 )
                 return place, self._places.objects(place)
-            down, whole = self._down_and_up(_Before(place, rows, before), step, excepted)
+            doubtful = [line for line in changed if line not in sure]
+            down, whole = self._down_and_up(_Before(place, rows, before), step, excepted, doubtful)
             return place, self._places.objects(place) if whole else None
         finally:
             self.timings.append(Timing(step.revision, step.doc, up, down))
@@ -168,23 +173,32 @@ class _Walk:
                 )
             return place, rows, up
 
-    def _down_and_up(self, before: _Before, step: Script, excepted: list[str]) -> tuple[float | None, bool]:
-        """Return how long the way down took (None: it fails), and whether both ways succeed."""
+    def _down_and_up(
+        self, before: _Before, step: Script, excepted: list[str], doubtful: list[str]
+    ) -> tuple[float | None, bool]:
+        """Return how long the way down took (None: it fails), and whether both ways succeed.
+
+        `doubtful`: what has changed on the way up, unless it is as it was when the step is down.
+        """
         place, rows, schema = before
         try:
             down = self._places.run(place.connection, step, down=True)
         except Exception as error:
+            self.found.values(step, "up", doubtful)
             self.found.fault(step, f"down fails: {one_line(error)}")
             return None, False
+        lost = rows.changes(excepted)
+        subjects = {line.partition(": ")[0] for line in lost}
+        self.found.values(step, "up", [line for line in doubtful if line.partition(": ")[0] in subjects])
         for line in differences(schema, self._places.objects(place)):
             self.found.fault(step, f"after down, {line}")
-        self.found.values(step, "up and down", rows.changes(excepted) + rows.surplus(excepted))
+        self.found.values(step, "up and down", lost + rows.surplus(excepted))
         try:
             self._places.run(place.connection, step)
         except Exception as error:
             self.found.fault(step, f"up fails the second time: {one_line(error)}")
             return down, False
-        self.found.values(step, "up, down and up", rows.changes(excepted))
+        self.found.values(step, "up, down and up", rows.changes(excepted, retyped=False))
         return down, True
 
     def _look_at_the_end(self, place: Place) -> None:
