@@ -16,7 +16,7 @@ _UNDESCRIBED = (
 # Alembic compares defaults, and knows that now() is CURRENT_TIMESTAMP; and whether NULL may be.
 _COMPARED = re.compile(r"(?<! BY) DEFAULT .*?(?= NOT NULL$|$)|( CONSTRAINT \S+)? NOT NULL$", re.DOTALL)
 # A table of which nothing is said but its columns and constraints, which are objects of their own.
-_PLAIN = re.compile(r"CREATE TABLE [^\n]+ \(\n\);")
+_PLAIN = re.compile(r"CREATE TABLE [^\n]+ \(\n\);$", re.MULTILINE)
 
 
 class Difference(NamedTuple):
@@ -107,7 +107,8 @@ def _says_how(name: str, sides: Sides) -> bool:
 
     What they say nothing of is the steps' affair, as partitions are.
     """
-    return _is_a(name, ["table"]) and name in sides.steps and not _PLAIN.fullmatch(sides.models.get(name, ""))
+    model = sides.models.get(name) if _is_a(name, ["table"]) and name in sides.steps else None
+    return model is not None and not _PLAIN.match(model)
 
 
 def _sequences(side: dict[str, str]) -> set[str]:
