@@ -87,6 +87,14 @@ def test_a_change_of_type_that_loses_nothing_is_no_fault(tmp_path: Path, name: s
         assert [finding.text.partition(": ")[0] for finding in found] == [UP]
 
 
+@pytest.mark.parametrize(("declared", "taken_back"), [("None", True), ("''", True), ("'it is gone'", False)])
+def test_only_a_reason_makes_a_step_irreversible(tmp_path: Path, declared: str, taken_back: bool) -> None:
+    step = Node("r2", "r1", "ALTER TABLE thing DROP name", "ALTER TABLE thing ADD name text")
+    report = verified(tmp_path, table("r1", None, "thing"), step._replace(header=f"irreversible = {declared}"))
+    [_, timing] = report.timings
+    assert (timing.down is not None, bool(report.findings)) == (taken_back, taken_back)
+
+
 def test_a_fault_on_one_branch_is_that_branchs(tmp_path: Path) -> None:
     leftover = Node("b3", "b1", "CREATE SEQUENCE IF NOT EXISTS tickets")
     report = verified(tmp_path, table("b1", None, "thing"), table("b2", "b1", "left_one"), leftover)
