@@ -59,7 +59,7 @@ dump() {
   prune "$name"
   also=$(waited_for "$waited")
   [[ -z $also ]] || say "${also# }"
-  say "$name.dump: $(size "$(value "$name" bytes)"), $(rows "$name") rows"
+  say "$name.dump: $(size "$(value "$name" bytes)"), $(manifest "$name" | rows) rows"
 }
 
 # open_folder: without what a killed run has left, for the owner, and for the group that reads manifests.

@@ -2,8 +2,11 @@
 # shellcheck disable=SC2154 # backup.sh sets $folder, $database, $here and $group
 # The folder of backups: what is there, by its manifests, and who may change it. Sourced.
 
+# manifest NAME: the text; nothing, if it is not there (any more: another container may just take an old backup away).
+manifest() { cat "$folder/$1.json" 2>/dev/null || true; }
+
 # value NAME KEY: of a manifest; nothing, if that is no whole one.
-value() { json_values "$2" <"$folder/$1.json" 2>/dev/null || true; }
+value() { manifest "$1" | json_values "$2" 2>/dev/null || true; }
 
 # names [DATABASE]: of all backups, or of those of one database; newest first.
 names() {
@@ -19,11 +22,12 @@ names() {
 # By the size alone: reading everything is for `check`.
 # shellcheck disable=SC2310 # each line that a condition calls fails by itself
 state() {
+  local bytes
   if [[ ! -e $folder/$1.json ]]; then
     say 'no manifest'
-  elif [[ ! -e $folder/$1.dump ]]; then
+  elif ! bytes=$(stat -c %s "$folder/$1.dump" 2>/dev/null); then
     say 'no dump'
-  elif [[ $(stat -c %s "$folder/$1.dump") != "$(value "$1" bytes)" ]]; then
+  elif [[ $bytes != "$(value "$1" bytes)" ]]; then
     say 'damaged'
   else
     say 'whole'
@@ -41,26 +45,35 @@ whole() {
 
 moment() { date -u -d "$1" '+%Y-%m-%d %H:%M:%S'; }
 size() { numfmt --to=iec-i --suffix=B --format=%.1f "$1" | sed -E 's/[KMGT]?i?B$/ &/'; }
-rows() { json_values tables '*' rows <"$folder/$1.json" | sum | sed -E ':a; s/\B[0-9]{3}\b/,&/; ta'; }
+rows() { json_values tables '*' rows | sum | sed -E ':a; s/\B[0-9]{3}\b/,&/; ta'; }
 
 # list [--json]: a manifest that is none says nothing of its dump.
 list() {
   if [[ ${1:-} == --json ]]; then
-    names | while read -r name; do as_json "$name"; done | paste -sd, | sed 's/.*/[&]/'
+    each as_json | paste -sd, | sed 's/.*/[&]/'
   else
     in_line 'made (UTC)' size rows 'verified (UTC)' state file
-    names | while read -r name; do as_line "$name"; done
+    each as_line
   fi
+}
+
+# each SHOW: of every backup, but for those that another container takes away meanwhile.
+each() {
+  local name shown
+  while read -r name; do
+    shown=$("$1" "$name")
+    [[ ! -e $folder/$name.json && ! -e $folder/$name.dump ]] || say "$shown"
+  done < <(names)
 }
 
 in_line() { printf '%-19s  %9s  %13s  %-19s  %-11s  %s\n' "$@"; }
 
 as_line() {
-  local created='' bytes='' verified=''
-  [[ ! -e $folder/$1.json ]] ||
-    IFS=$'\t' read -r created bytes verified < <(json_fields created_at bytes verified_at <"$folder/$1.json" 2>/dev/null) || true
+  local text created='' bytes='' verified=''
+  text=$(manifest "$1")
+  IFS=$'\t' read -r created bytes verified < <(json_fields created_at bytes verified_at <<<"$text" 2>/dev/null) || true
   if [[ -n $bytes ]]; then
-    in_line "$(moment "$created")" "$(size "$bytes")" "$(rows "$1")" "$(if [[ -n $verified ]]; then moment "$verified"; else echo 'not yet'; fi)" "$(state "$1")" "$1.dump"
+    in_line "$(moment "$created")" "$(size "$bytes")" "$(rows <<<"$text")" "$(if [[ -n $verified ]]; then moment "$verified"; else echo 'not yet'; fi)" "$(state "$1")" "$1.dump"
   else
     in_line '' '' '' '' "$(state "$1")" "$1.dump"
   fi
@@ -68,9 +81,10 @@ as_line() {
 
 # as_json NAME: the manifest with the state behind it; all on one line.
 as_json() {
-  local bytes=''
-  [[ ! -e $folder/$1.json ]] || bytes=$(value "$1" bytes)
-  if [[ -n $bytes ]]; then sed -z 's/[[:space:]]*$//; s/}$//; s/[[:space:]]*$//; s/\n */ /g' "$folder/$1.json"; else printf '{ "file": "%s.dump"' "$1"; fi
+  local text bytes
+  text=$(manifest "$1")
+  bytes=$(json_values bytes <<<"$text" 2>/dev/null) || true
+  if [[ -n $bytes ]]; then sed -z 's/[[:space:]]*$//; s/}$//; s/[[:space:]]*$//; s/\n */ /g' <<<"$text"; else printf '{ "file": "%s.dump"' "$1"; fi
   printf ', "state": "%s" }\n' "$(state "$1")"
 }
 
