@@ -252,7 +252,7 @@ def test_a_backup_that_is_taken_away_while_the_list_is_made(form: tuple[str, ...
             f'exec {shutil.which(name)} "$@"\n'
         )
         program.chmod(0o755)
-    shown = []
+    shown: list[bool] = []
     while not any(shown):
         folder.mkdir(exist_ok=True)
         _folder(folder)
