@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
 from statistics import median, median_low
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -31,6 +31,9 @@ MAY_BE = (504, NO_ANSWER)  # of a write: it may have been done, or not; after 50
 RECOVERY = 10.0  # seconds after the API answers again in which a 503 of another worker is put down to the outage
 SAMPLE = 5.0  # seconds between two looks at memory
 MEMORY_SLACK = 4.0  # MiB that a worker may have gained at the end
+# In less than three minutes it is still warming up, the longer the busier the machine is.
+MEMORY_SLACK_SOON = 16.0
+WARM_MINUTES = 3.0
 _FILL = f"""
 TRUNCATE users, posts, votes RESTART IDENTITY CASCADE;
 SET session_replication_role = replica; -- foreign keys hold by construction
@@ -340,8 +343,26 @@ def late(answer: Answer) -> bool:
     return answer.kind == "log in" and answer.status in MAY_BE and answer.seconds >= GIVE_UP
 
 
-def growth(samples: list[Sample]) -> tuple[float, float, float]:
-    """Return a worker's memory in MiB in the beginning and at the end, and the slope between (MiB a minute).
+class Growth(NamedTuple):
+    """A worker's memory in MiB in the beginning and at the end, and the minutes between."""
+
+    begin: float
+    end: float
+    minutes: float
+
+    @property
+    def slope(self) -> float:
+        """MiB a minute."""
+        return (self.end - self.begin) / self.minutes if self.minutes else 0
+
+    @property
+    def too_much(self) -> bool:
+        """Tell whether it has grown by more than it may."""
+        return self.end > self.begin + (MEMORY_SLACK if self.minutes >= WARM_MINUTES else MEMORY_SLACK_SOON)
+
+
+def growth(samples: list[Sample]) -> Growth:
+    """Return how a worker's memory has grown.
 
     The first fifth is warming up. Medians of quarters, since a worker that was replaced starts small; of two samples
     the lower one, since what a password takes while it is looked at is given back.
@@ -351,12 +372,11 @@ def growth(samples: list[Sample]) -> tuple[float, float, float]:
     quarter = max(2, len(points) // 4)
     first, last = points[:quarter], points[-quarter:]
     minutes = (median(t for t, _ in last) - median(t for t, _ in first)) / 60
-    begin, end = median_low(m for _, m in first), median_low(m for _, m in last)
-    return begin, end, (end - begin) / minutes if minutes else 0
+    return Growth(median_low(m for _, m in first), median_low(m for _, m in last), minutes)
 
 
 def verdict(
-    answers: list[Answer], surprises: list[str], outage: tuple[float, float] | None, grown: tuple[float, float, float]
+    answers: list[Answer], surprises: list[str], outage: tuple[float, float] | None, grown: Growth
 ) -> list[str]:
     """Return what was not as it should be, about answers and memory."""
 
@@ -377,9 +397,10 @@ def verdict(
     bare = sum(a.status == 503 and not a.retry_after for a in answers)
     if bare:
         wrong.append(f"{bare} times 503 without Retry-After")
-    begin, end, slope = grown
-    if end > begin + MEMORY_SLACK:
-        wrong.append(f"a worker's memory grew from {begin:.1f} to {end:.1f} MiB ({slope:.2f} a minute)")
+    if grown.too_much:
+        wrong.append(
+            f"a worker's memory grew from {grown.begin:.1f} to {grown.end:.1f} MiB ({grown.slope:.2f} a minute)"
+        )
     return wrong
 
 
@@ -420,7 +441,7 @@ def measure(stack: Stack, minutes: float, rate: float, users: int, kill: bool) -
 def _print(
     answers: list[Answer],
     users: list[User],
-    grown: tuple[float, float, float],
+    grown: Growth,
     states: dict[str, int],
     pool: int,
     lost: list[str],
@@ -436,9 +457,9 @@ def _print(
             f"{kind:<10}{len(of):>8}{seconds[len(of) // 2] * 1000:>9.1f}{seconds[int(len(of) * 0.99)] * 1000:>9.1f}"
             f"{seconds[-1]:>12.2f}  {', '.join(f'{s}: {n}' for s, n in sorted(statuses.items(), key=str))}"
         )
-    begin, end, slope = grown
     open_states = sum(len(states) > 1 for user in users for states in user.posts.values())
-    print(f"\nmemory of a worker    {begin:.1f} MiB in the beginning, {end:.1f} at the end: {slope:+.2f} a minute")
+    begin = f"{grown.begin:.1f} MiB in the beginning"
+    print(f"\nmemory of a worker    {begin}, {grown.end:.1f} at the end: {grown.slope:+.2f} a minute")
     print(f"connections           {sum(states.values())} of {pool}: {states}")
     writes = sum(len(user.posts) + len(user.votes) for user in users)
     print(f"rows looked for       {writes} ({open_states} whose last write got no answer), {len(lost)} wrong")

@@ -5,10 +5,10 @@ import subprocess
 import pytest
 
 from tests.databases import PATIENCE
-from tests.load.loadtest import Answer, Sample, growth, verdict
+from tests.load.loadtest import Answer, Growth, Sample, growth, verdict
 from tests.stack.conftest import REPOSITORY
 
-FLAT = (40.0, 41.0, 0.1)
+FLAT = Growth(40.0, 41.0, 10.0)
 
 
 def test_no_acknowledged_write_is_lost_when_the_database_is_killed() -> None:
@@ -51,12 +51,14 @@ def test_the_verdict_on_answers(answer: Answer, outage: tuple[float, float] | No
 
 def test_the_verdict_on_surprises_and_memory() -> None:
     assert "the books do not allow: u1: vote 3 -> 500" in verdict([], ["u1: vote 3 -> 500"], None, FLAT)[0]
-    assert "grew from 40.0 to 50.0 MiB" in verdict([], [], None, (40.0, 50.0, 1.0))[0]
+    assert "grew from 40.0 to 50.0 MiB (1.00 a minute)" in verdict([], [], None, Growth(40.0, 50.0, 10.0))[0]
+    # A worker that has just begun warms up, on a busy machine for longer than a short run.
+    assert [bool(verdict([], [], None, Growth(40.0, end, 0.4))) for end in (50.0, 57.0)] == [False, True]
 
 
 def test_growth_is_what_is_left_after_warming_up() -> None:
     flat = [Sample(60 * n, [20.0 if n < 2 else 40.0]) for n in range(10)]
-    assert growth(flat) == (40.0, 40.0, 0.0)
-    begin, end, slope = growth([Sample(60 * n, [40.0 + n]) for n in range(10)])
-    assert end - begin == slope * 6
-    assert slope == 1.0
+    assert (growth(flat).begin, growth(flat).slope) == (40.0, 0.0)
+    grown = growth([Sample(60 * n, [40.0 + n]) for n in range(10)])
+    assert grown.end - grown.begin == 6
+    assert grown.slope == 1.0
