@@ -1,8 +1,10 @@
 """Where steps are tried out or printed, they wait for nothing: a sleep is cut short, a silent network given up."""
 
 import functools
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,29 @@ def hurried() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(_runs.pop())
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in a body that has not ended after so many seconds, and again where it goes on in spite of it.
+
+    A call into the driver is interrupted only when it returns: the server's statement_timeout bounds that. Only the
+    main thread can be interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"it has not ended after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    somebodys = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *somebodys)
+        signal.signal(signal.SIGALRM, before)
 
 
 @functools.cache

@@ -13,12 +13,14 @@ from sqlalchemy import Connection
 from tangga import connect
 from tangga.brought import brought
 from tangga.exits import WRONG_SETTING, Stop
-from tangga.hurried import hurried
+from tangga.hurried import hurried, within
 
 # The option of Alembic's environment that marks such a run.
 REHEARSAL = "rehearsal"
 # What is noted on an error of such a run: nothing has happened to the live database.
 TRIED_OUT = "tried out on the scratch server"
+# A step of which so much time has gone, beyond the server's bounds on its statements, does not end.
+_SECONDS = 1800
 # The loggers by whose level SQLAlchemy prints statements; "root" is above them.
 _OF_STATEMENTS = ("root", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.engine.Engine", "sqlalchemy.pool")
 
@@ -35,6 +37,7 @@ class Rehearsal(NamedTuple):
         try:
             with (
                 hurried(),
+                within(_SECONDS),
                 brought(self.connection, address),
                 _Rehearsed(config, scripts, **options, **{REHEARSAL: self}),
                 _addressed(config, self.connection),

@@ -1,6 +1,7 @@
 """One odd file never silences the rest: it is a finding, with its line, and the other files are looked at."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -169,6 +170,16 @@ def test_an_odd_step_is_a_finding_and_the_others_are_looked_at(bare: Path, text:
     (bare / "db/versions/a2.py").write_bytes(text.encode("latin-1"))
     said = _lint(bare, code=FINDINGS)
     assert rule in said.partition("a2.py:")[2]
+    assert "db/versions/a1.py:6  no-where" in said
+
+
+def test_a_step_that_never_ends_is_a_finding_and_the_others_are_looked_at(bare: Path) -> None:
+    endless = _A2 + "def downgrade():\n    while True:\n        pass\n"
+    (bare / "db/versions/a2.py").write_text(endless)
+    with mock.patch("tangga.lint.rendering._SECONDS", 0.2):
+        said = _lint(bare, code=FINDINGS)
+    assert "not-rendered (down)" in said.partition("a2.py:")[2]
+    assert "TimeoutError: it has not ended after 0.2 s" in said
     assert "db/versions/a1.py:6  no-where" in said
 
 

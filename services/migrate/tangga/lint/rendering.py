@@ -25,12 +25,14 @@ from tangga.brought import brought
 from tangga.compared import compared
 from tangga.guard import validation
 from tangga.guard.steps import Steps
-from tangga.hurried import hurried
+from tangga.hurried import hurried, within
 from tangga.project import Project
 from tangga.revision.loading import line_of
 from tangga.safe import batches
 from tangga.settings import Settings
 
+# A step is printed in milliseconds.
+_SECONDS = 60
 _HELPERS = ("tangga/safe/forms.py", "tangga/safe/batches.py")
 
 
@@ -173,7 +175,8 @@ def _watching(
         seen[script.revision] = output.step = step
         try:
             if original is not None:
-                made = original()
+                with within(_SECONDS):
+                    made = original()
                 if inspect.iscoroutine(made):
                     made.close()  # a finding says that nothing of it can be checked
         except (Exception, SystemExit) as error:
