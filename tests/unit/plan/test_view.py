@@ -5,6 +5,8 @@ import re
 from contextlib import redirect_stdout
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from tangga.plan import view
 from tangga.plan.assertions import HOLDS, VIOLATED, Assertion
@@ -125,3 +127,21 @@ def test_the_strongest_lock_is_on_the_largest_of_the_live_tables() -> None:
 
 def test_nothing_to_do() -> None:
     assert _printed(_plan()) == ["Nothing to do: database toko at db:5432 is at a0."]
+
+
+@pytest.mark.parametrize("width", [120, 160])
+def test_a_wide_table_is_what_rich_would_print(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words that wrap, one that must be cut, letters that take two places, numbers of different lengths."""
+    lines = [
+        [Text(f"CREATE INDEX ix_{n} ON books (title) " * (n % 4)), Text(f"books_{n}"), Text("SHARE" * (n % 3)),
+         Text("writes", "yellow"), Text("scans all rows"), Text(f"{10**n:,}"), Text("96 kB")]
+        for n in range(7)
+    ] + [[Text(sql), *(Text() for _ in range(6))] for sql in ("x" * 300, "SELECT '" + "本" * 70 + "'", "")]  # fmt: skip
+    printed = []
+    for least in (view._LEAST, 10_000):
+        monkeypatch.setattr(view, "_LEAST", least)
+        console = Console(file=io.StringIO(), width=width, highlight=False)
+        view._show_statements(console, lines)
+        printed.append(console.file.getvalue())  # type: ignore[attr-defined]
+    assert printed[0] == printed[1]
+    assert "本" in printed[0]

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,8 @@ _STATEMENT_LETTERS = 300
 # For the statement itself.
 _LEAST = 50
 _COLUMNS = ("table", "lock", "others wait", "work", "rows", "size")
+_NUMBERS = ("rows", "size")
+_GAP = "   "
 _WORK = {
     "rewrite": "rewrites the table",
     "scan": "scans all rows",
@@ -66,18 +68,7 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
     loss = f"[yellow]destroys {escape(', '.join(step.losses))}[/]" if step.destructive else "loses nothing"
     console.print(f"\n[bold]{step.revision}  {escape(step.message)}[/]  ({undo}; {loss})", soft_wrap=True)
     if step.statements:
-        lines = [cells for statement in step.statements for cells in _lines(plan, statement)]
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("statement", overflow="fold", ratio=1)
-        widths = [max(len(name), *(cells[at].cell_len for cells in lines)) for at, name in enumerate(_COLUMNS, 1)]
-        # Rich need not measure them once more, if there is room.
-        fixed = console.width - sum(widths) >= _LEAST
-        for name, width in zip(_COLUMNS, widths, strict=True):
-            justify: JustifyMethod = "right" if name in ("rows", "size") else "left"
-            table.add_column(name, justify=justify, overflow="fold", width=width if fixed else None)
-        for cells in lines:
-            table.add_row(*cells)
-        console.print(table)
+        _show_statements(console, [cells for statement in step.statements for cells in _lines(plan, statement)])
     for what in step.besides:
         console.print(f"  [yellow]besides: {escape(what)}[/]", soft_wrap=True)
     for assertion in step.assertions:
@@ -93,6 +84,38 @@ def _show_step(console: Console, plan: Plan, step: Step) -> None:
         console.print(f"  lint: {line}", soft_wrap=True)
     if step.error:
         console.print(f"  [red]fails: {escape(step.error)}[/]", soft_wrap=True)
+
+
+def _show_statements(console: Console, lines: list[list[Text]]) -> None:
+    widths = [max(len(name), *(cells[at].cell_len for cells in lines)) for at, name in enumerate(_COLUMNS, 1)]
+    room = console.width - sum(len(_GAP) + width for width in widths)
+    if room >= _LEAST:
+        # As Rich's table would be: of thousands of lines, that takes three times as long.
+        head = _row(Text("statement"), [Text(name) for name in _COLUMNS], room, widths)
+        head.stylize("bold")
+        printed = [head, Text("─" * console.width)]
+        for sql, *cells in lines:
+            first, *more = [sql] if sql.cell_len <= room else sql.wrap(console, room, overflow="fold")
+            printed.append(_row(first, cells, room, widths))
+            printed += [_row(line, [Text() for _ in cells], room, widths) for line in more]
+        console.print(Text("\n").join(printed), soft_wrap=True)
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("statement", overflow="fold", ratio=1)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
+    for each in lines:
+        table.add_row(*each)
+    console.print(table)
+
+
+def _row(first: Text, cells: list[Text], room: int, widths: list[int]) -> Text:
+    line = Text().append_text(first).append(" " * (room - first.cell_len))
+    for name, width, cell in zip(_COLUMNS, widths, cells, strict=True):
+        gap = " " * (width - cell.cell_len)
+        line.append(_GAP + gap if name in _NUMBERS else _GAP).append_text(cell)
+        line.append("" if name in _NUMBERS else gap)
+    return line
 
 
 def _lines(plan: Plan, statement: Statement) -> Iterator[list[Text]]:
