@@ -376,9 +376,9 @@ def growth(samples: list[Sample]) -> Growth:
 
 
 def verdict(
-    answers: list[Answer], surprises: list[str], outage: tuple[float, float] | None, grown: Growth
+    answers: list[Answer], surprises: list[str], outage: tuple[float, float] | None, grown: Growth | None
 ) -> list[str]:
-    """Return what was not as it should be, about answers and memory."""
+    """Return what was not as it should be, about answers, and about memory if somebody has looked at it."""
 
     def during(answer: Answer) -> bool:
         return bool(outage) and answer.sent + answer.seconds >= outage[0] and answer.sent <= outage[1] + RECOVERY  # type: ignore[index]
@@ -397,7 +397,7 @@ def verdict(
     bare = sum(a.status == 503 and not a.retry_after for a in answers)
     if bare:
         wrong.append(f"{bare} times 503 without Retry-After")
-    if grown.too_much:
+    if grown and grown.too_much:
         wrong.append(
             f"a worker's memory grew from {grown.begin:.1f} to {grown.end:.1f} MiB ({grown.slope:.2f} a minute)"
         )

@@ -85,7 +85,7 @@ class Unnoticed:
         failed: list[Answer] = []
         for kind, traffic in self._traffic.items():
             answers = traffic.answers
-            wrong += [f"{kind}: {each}" for each in verdict(answers, traffic.surprises, None, (0, 0, 0))]
+            wrong += [f"{kind}: {each}" for each in verdict(answers, traffic.surprises, None, None)]
             kinds = Counter(answer.kind for answer in answers)
             print(
                 f"{kind} connections: {len(answers)} requests in {self.seconds:.0f} s"
