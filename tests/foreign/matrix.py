@@ -21,7 +21,7 @@ from sqlalchemy import URL, NullPool, create_engine, text
 from tangga import container
 
 # Exit codes with which nothing was refused: done, and findings.
-_DONE, _DRIFT, _FINDINGS = 0, 9, 12
+_DONE, _DRIFT, _FINDINGS, _UNPROVEN = 0, 9, 12, 17
 _TANGGA = "from tangga.cli import tangga; tangga()"
 _ENV = """
 import os
@@ -174,6 +174,7 @@ def _matrix(theirs: Theirs) -> None:
     heads = re.findall(r"^(\S+) .*\(head\)", theirs.run("alembic", "heads").printed, re.M)
     steps = len(re.findall(r"^(?!\s).* -> ", theirs.run("alembic", "history").printed, re.M))
     start = time.monotonic()
+    theirs.run("tangga", "lint")  # so that what it imports is compiled: the first of all commands does that
     _line("lint", ran := theirs.run("tangga", "lint"), judged(ran, _FINDINGS))
     ran, said = _with_baseline(theirs, heads)
     _line("baseline", ran, judged(ran, _FINDINGS, right=said is not None), said or "")
@@ -184,7 +185,7 @@ def _matrix(theirs: Theirs) -> None:
     _line("(stock up)", stock, "ended" if stock.code == 0 else "failed")
     _line("graph", ran := theirs.run("tangga", "graph"), judged(ran))
     _line("plan", ran := theirs.run("tangga", "plan", "heads"), judged(ran))
-    _line("verify", ran := theirs.run("tangga", "verify", "--rows", "5"), judged(ran, _FINDINGS))
+    _line("verify", ran := theirs.run("tangga", "verify", "--rows", "5"), judged(ran, _FINDINGS, _UNPROVEN))
     ran = theirs.run("tangga", "upgrade", "heads")
     # A step that ends its transaction itself may be lost with exit code 0.
     at_head = theirs.run("alembic", "current").printed.count("(head)") == len(heads)

@@ -6,6 +6,7 @@
 # list of all that it wants) and a throwaway server of its own; each command has a bound. tests/foreign/matrix.py says what
 # is right and wrong, and its options.
 set -Eeuo pipefail
+readonly from=$PWD
 cd "${BASH_SOURCE%/*}/../.."
 
 # What tangga needs, and both drivers: which of them postgresql:// means is SQLAlchemy's to say.
@@ -13,13 +14,12 @@ readonly ours=(alembic sqlalchemy psycopg2-binary "psycopg[binary]" rich pglast 
 
 _main() {
   local folder packages=() lock='' python=3.11 rest=()
-  (($#)) && [[ -d $1 ]] || { sed -n 2p "${BASH_SOURCE[0]}" | cut -c 3- >&2; return 2; }
-  folder=$(realpath "$1")
+  (($#)) && folder=$(cd "$from" && realpath -e "$1") && [[ -d $folder ]] || { sed -n 2p tests/foreign/run.sh | cut -c 3- >&2; return 2; }
   shift
   while (($#)); do
     case $1 in
       --with) read -ra packages <<<"$2" ;;
-      --lock) lock=$(realpath "$2") ;;
+      --lock) lock=$(cd "$from" && realpath -e "$2") ;;
       --python) python=$2 ;;
       *)
         rest+=("$1")
