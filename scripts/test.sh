@@ -45,6 +45,8 @@ build_image() { STEP_QUIET=1 step 'build' docker compose build test; }
 
 # They mostly wait, so three modules run at a time (tests/stack/conftest.py: which share a process, and what comes first).
 in_stacks() {
+  # Where that is set, each of some hundred programs would compile what it imports anew, for three seconds.
+  unset PYTHONDONTWRITEBYTECODE
   if [[ " $*" == *" tests/"* ]]; then exec .venv/bin/pytest "$@"; fi
   (($# == 0)) || exec .venv/bin/pytest tests/stack "$@"
   exec .venv/bin/pytest tests/stack --numprocesses 3 --no-loadscope-reorder
