@@ -6,6 +6,7 @@ head (precheck.py), which stands before Alembic is loaded.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -59,6 +60,7 @@ def _as_if_new(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.NOTSET)
+    collected = gc.get_threshold()
     with (
         mock.patch.dict(os.environ, environment),
         plain_words(),
@@ -66,4 +68,8 @@ def _as_if_new(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
         contextlib.chdir(folder),
         warnings.catch_warnings(),
     ):
-        yield
+        try:
+            yield
+        finally:
+            # A command collects little, for it ends soon. Here, what an error holds would stay open: connections.
+            gc.set_threshold(*collected)
