@@ -141,16 +141,16 @@ def test_checks_are_met(checked: Connection, number: int) -> None:
 def test_a_table_that_takes_no_row_is_named_with_its_constraint() -> None:
     with _database("CREATE TABLE odd (x text CONSTRAINT ck_odd CHECK (x IS NOT NULL AND md5(x) = 'no'))") as connection:
         reason = "no generated row passes its CHECK constraints (ck_odd)"
-        assert generate(connection, 1) == ({"odd": 0}, {"odd": reason})
+        assert generate(connection, 1)[:2] == ({"odd": 0}, {"odd": reason})
         # The transaction goes on.
         assert _one(connection, "SELECT count(*) FROM odd") == 0
     with _database(
         "CREATE TABLE a (id integer PRIMARY KEY)", "CREATE TABLE b (a integer NOT NULL REFERENCES a)"
     ) as connection:
         needed = "b: constraint b_a_fkey needs rows in a, which is empty"
-        assert generate(connection, 1, ["b"]) == ({"b": 0}, {"b": needed})
+        assert generate(connection, 1, ["b"])[:2] == ({"b": 0}, {"b": needed})
     with _database() as connection:
-        assert generate(connection, 1, ["nosuch"]) == ({}, {"nosuch": "there is no such table"})
+        assert generate(connection, 1, ["nosuch"])[:2] == ({}, {"nosuch": "there is no such table"})
 
 
 @contextmanager

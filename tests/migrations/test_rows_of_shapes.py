@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 from sqlalchemy import Connection, text
@@ -42,7 +43,7 @@ REFUSING = {
         "FOR EACH ROW EXECUTE FUNCTION no()",
         "never",
     ),
-    "type that nobody knows": ("CREATE TYPE pair AS (a int, b int); CREATE TABLE t (p pair NOT NULL)", "null value"),
+    "type that nobody knows": ("CREATE TABLE t (p pg_snapshot NOT NULL)", "null value"),
     "no partition": ("CREATE TABLE t (id int) PARTITION BY LIST (id)", "it has no partition"),
 }
 
@@ -55,6 +56,29 @@ def test_a_table_that_takes_no_row_is_named_and_the_others_are_filled(name: str)
         assert {*filled.empty} == {"t"}
         assert reason in filled.empty["t"]
         assert (_count(connection, "aaa"), _count(connection, "zzz")) == (20, 20)
+
+
+_NAMES = [f"c{n}" for n in range(9)]
+_MANY = [f"{name} text" for name in _NAMES]
+_WANTS = (
+    "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {} THEN RAISE EXCEPTION 'no'; END IF;"
+    " RETURN new; END $$; CREATE TABLE t (x text); CREATE TRIGGER no BEFORE INSERT ON t FOR EACH ROW"
+    " EXECUTE FUNCTION no()"
+)
+PARTICULAR = {
+    "an index that long texts do not fit into": f"CREATE TABLE t ({', '.join(_MANY)}, UNIQUE ({', '.join(_NAMES)}))",
+    "a trigger that wants a text": _WANTS.format("new.x = ''"),
+    "a trigger that wants no NULL": _WANTS.format("new.x IS NULL"),
+    "a computed column": "CREATE TABLE t (v int, w int GENERATED ALWAYS AS (sqrt(v)) STORED)",
+}
+
+
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_a_table_that_takes_ordinary_rows_alone_is_filled_with_those(name: str) -> None:
+    with _made(PARTICULAR[name]) as connection:
+        with mock.patch("tangga.scratch.rows._TRIES", 1):
+            assert {*generate(connection, 20).empty} == {"t"}
+        assert generate(connection, 20)[:2] == ({"t": 20}, {})
 
 
 @pytest.mark.parametrize("name", ["n", "i", "many", "key", "there", "other", "value", "generated", "parent_0"])
@@ -182,7 +206,7 @@ def test_rows_refer_to_rows_in_partitions() -> None:
         "CREATE TABLE parts (id int, t int NOT NULL REFERENCES t) PARTITION BY HASH (id)",
         "CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     ) as connection:
-        assert generate(connection, 20) == ({"t": 20, "child": 20, "parts": 20}, {})
+        assert generate(connection, 20)[:2] == ({"t": 20, "child": 20, "parts": 20}, {})
         assert connection.scalar(text("SELECT count(*) FROM child WHERE t >= 1000")) == 10
 
 
@@ -203,7 +227,7 @@ def test_keys_over_several_columns() -> None:
         assert first.empty == {}
         assert first.inserted == dict.fromkeys(first.inserted, 20)
         # Now there are parents in the own table, too.
-        assert generate(connection, 20) == (first.inserted, {})
+        assert generate(connection, 20)[:2] == (first.inserted, {})
         assert int(connection.scalar(text("SELECT count(*) FROM note WHERE parent IS NOT NULL")) or 0) > 5
 
 
@@ -220,7 +244,7 @@ def test_what_the_database_makes_itself() -> None:
         "CREATE TABLE up (id int PRIMARY KEY, up int NOT NULL REFERENCES up DEFERRABLE INITIALLY DEFERRED)",
     ) as connection:
         filled = generate(connection, 20)
-        assert filled == (dict.fromkeys(filled.inserted, 20), {})
+        assert filled[:2] == (dict.fromkeys(filled.inserted, 20), {})
 
 
 FORCED = (
@@ -233,7 +257,7 @@ FORCED = (
 def test_policies_hide_nothing() -> None:
     statements = [statement.format("thing") for statement in FORCED]
     with _made(*statements) as connection:
-        assert generate(connection, 20) == ({"thing": 20}, {})
+        assert generate(connection, 20)[:2] == ({"thing": 20}, {})
         before = Snapshot(connection)
         connection.exec_driver_sql("UPDATE thing SET name = 'x'")
         assert before.changes() == ["thing.name: 20 rows changed"]
@@ -252,7 +276,7 @@ def test_the_same_name_in_two_schemas_is_two_tables() -> None:
         "CREATE TABLE store.thing (id int PRIMARY KEY, name text)",
         'CREATE TABLE "Gudang Utama".thing ("Id" int PRIMARY KEY REFERENCES store.thing, "nama ""x""" text)',
     ) as connection:
-        assert generate(connection, 20) == (dict.fromkeys(("store.thing", "thing", "Gudang Utama.thing"), 20), {})
+        assert generate(connection, 20)[:2] == (dict.fromkeys(("store.thing", "thing", "Gudang Utama.thing"), 20), {})
         before = Snapshot(connection)
         connection.exec_driver_sql("DELETE FROM \"Gudang Utama\".thing; UPDATE store.thing SET name = 'x'")
         assert before.changes() == ["Gudang Utama.thing: 20 rows gone", "store.thing.name: 20 rows changed"]
@@ -266,6 +290,6 @@ def test_tables_that_the_role_may_not_touch_are_named() -> None:
             superuser.exec_driver_sql("CREATE EXTENSION file_fdw; CREATE SERVER f FOREIGN DATA WRAPPER file_fdw")
             superuser.exec_driver_sql("CREATE FOREIGN TABLE lines (line text) SERVER f OPTIONS (filename '/dev/null')")
         with engine.begin() as owner:
-            assert generate(owner, 20) == (
+            assert generate(owner, 20)[:2] == (
                 {}, {"lines": "it is a foreign table", "foreigners": "this role may not read and write it"},
             )  # fmt: skip

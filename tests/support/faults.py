@@ -77,12 +77,12 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
     "lossy UPDATE": (
         'op.execute("UPDATE books SET title = lower(title)")',
         "pass",
-        ["after up, values that were there before: books.title: 20 rows changed"],
+        ["after up, values that were there before: books.title: 19 rows changed"],
     ),
     "trimmed": (
         'op.execute("UPDATE authors SET secret = trim(secret)")',
         "pass",
-        ["after up, values that were there before: authors.secret: 13 rows changed"],
+        ["after up, values that were there before: authors.secret: 10 rows changed"],
     ),
     "deleted rows": (
         'op.execute("DELETE FROM loans WHERE book_id % 2 = 0")',
@@ -99,8 +99,6 @@ CHAIN: dict[str, tuple[str, str, list[str]]] = {
         'op.alter_column("books", "added_at", type_=sa.DateTime(timezone=True))',
         [
             "after up, values that were there before: books.added_at: 20 rows changed",
-            # One was at midnight.
-            "after up and down, values that were there before: books.added_at: 19 rows changed",
         ],
     ),
     "broken downgrade": (
@@ -133,7 +131,7 @@ OTHERS: list[dict[str, tuple[str, str, list[str]]]] = [
             'op.add_column("books", sa.Column("title", sa.String(), server_default="", nullable=False));'
             'op.alter_column("books", "title", server_default=None); op.drop_column("books", "name")',
             [
-                "after up and down, values that were there before: books.title: 20 rows changed",
+                "after up and down, values that were there before: books.title: 19 rows changed",
             ],
         ),
         "printed SQL that does less": (

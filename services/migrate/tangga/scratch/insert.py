@@ -9,6 +9,8 @@ from tangga.scratch.tables import Column, Reference, Table
 
 # What a row's number is called: no table has a column of that name.
 NUMBER = "tangga_n"
+# Of ten rows, the last two are alike in all that no key wants different: a step that takes doubles away is seen to.
+_ALIKE = f"({NUMBER} - ({NUMBER} % 10 = 9)::integer)"
 # Column -> its unit and how many values that has (None: any number). The columns of a reference are one unit.
 Units = dict[int, tuple[int, int | None]]
 
@@ -109,7 +111,7 @@ class _Row:
         for number, column in columns.items():
             if number not in values and (not column.filled or number in self._repeated.values()):
                 value = column.way.at(indexes[number])
-                values[number] = value if column.required else _sometimes_null(number, value)
+                values[number] = value if column.required else self._sometimes_null(number, value)
         values |= {number: columns[number].null for number in self._nulls}
         values |= {number: values[like] for number, like in self._repeated.items()}
         return {number: values[number] for number in columns if number in values}, joins
@@ -154,10 +156,10 @@ class _Row:
         optional = not any(column.required for column, _ in pairs)
         index = indexes[choice.free[0]]
         if optional and not made:
-            index = _sometimes_null(choice.free[0], index)
+            index = self._sometimes_null(choice.free[0], index)
         for column, name in free:
             value = f"{alias}.{name}"
-            values[column.number] = value if optional or column.required else _sometimes_null(column.number, value)
+            values[column.number] = value if optional or column.required else self._sometimes_null(column.number, value)
         if not made:
             names = ", ".join(choice.names)
             return (
@@ -180,9 +182,8 @@ class _Row:
         same = " AND ".join(f"other.{name} = generated.{column.sql}" for column, name in pairs)
         self.conditions.append(f"({null}EXISTS (SELECT FROM {choice.source} AS other WHERE {same}))")
 
-
-def _sometimes_null(number: int, value: str) -> str:
-    return f"CASE WHEN {NUMBER} % 7 <> {number % 7} THEN {value} END"
+    def _sometimes_null(self, number: int, value: str) -> str:
+        return f"CASE WHEN {_ALIKE} % 7 <> {number % 7} THEN {value} END" if self._table.nulls else value
 
 
 def mentions(condition: str, names: Iterable[str]) -> bool:
@@ -203,10 +204,11 @@ def spread(keys: Sequence[Sequence[int]], units: Units, attempt: int) -> dict[in
         for unit, size in members:
             before = indexes[unit] = f"(({NUMBER} / {divisor} + {before}) % {max(size or 1, 1)})"
             divisor *= max(size or 1, 1)
-    unique = {number for key in keys for number in key}
+    unique = {units[number][0] for key in keys for number in key if number}
     for unit, size in units.values():
         # Equal numbers in all columns fail a condition such as a < b: shift them, then mix them.
-        shifted = (NUMBER, f"{NUMBER} + {unit}", f"{NUMBER} + {100 - unit}")[attempt % 3]
+        base = NUMBER if unit in unique else _ALIKE
+        shifted = (base, f"{base} + {unit}", f"{base} + {100 - unit}")[attempt % 3]
         if attempt >= 3 and unit not in unique:
             shifted = f"({NUMBER} * {7919 + 2 * unit} / {attempt}) % 1009"
         indexes.setdefault(unit, shifted if size is None else f"(({shifted}) % {size})")

@@ -30,24 +30,32 @@ _SESSION = (
 
 
 class Filled(NamedTuple):
-    """What filling came to: the rows inserted per table, in that order, and why tables and partitions are empty."""
+    """What filling came to: the rows inserted per table, in that order, and why tables and partitions are empty.
+
+    `unknown`: columns that are NULL in all of those rows, and their types.
+    """
 
     inserted: dict[str, int]
     empty: dict[str, str]
+    unknown: dict[str, str]
 
 
 def generate(
     connection: Connection, count: int, tables: Collection[str] | None = None, *, top_up: bool = False,
-    without: Collection[str] = (),
+    odd: bool = True, without: Collection[str] = (), plain: Collection[str] = (),
 ) -> Filled:  # fmt: skip
     """Insert `count` rows into every table of the application, or into those named; commits nothing.
 
     With `top_up`, tables that have rows get only what is missing to `count`. Fewer are inserted where a unique key over
-    existing parents leaves no room for more; none into the tables `without`. The connection must be in a transaction
-    (not autocommit), and sees through row-level security only as a superuser.
+    existing parents leaves no room for more; none into the tables `without`. Unless they are to be `odd`, no values are
+    out of the ordinary (scratch/values.py), and none in the tables `plain`, where they are not NULL either. The
+    connection must be in a transaction (not autocommit), and sees through row-level security only as a superuser.
     """
     connection.exec_driver_sql(_SESSION)
     described, closed = describe(connection)
+    if not odd:
+        described = {oid: table.as_plain(nulls=True) for oid, table in described.items()}
+    described |= {oid: table.as_plain() for oid, table in described.items() if table.title in plain}
     chosen = {
         oid: table for oid, table in described.items()
         if (tables is None or table.title in tables) and table.title not in without
@@ -68,7 +76,12 @@ def generate(
         empty |= refusals
     names = ", ".join(sorted(chosen[oid].title for oid in circle))
     empty |= {chosen[oid].title: f"foreign keys that may not be NULL form a circle: {names}" for oid in circle}
-    return Filled(inserted, empty)
+    unknown = {
+        f"{table.title}.{column.sql}": column.kind.name
+        for table in chosen.values() if inserted.get(table.title)
+        for column in table.columns.values() if column.unknown and column.kind
+    }  # fmt: skip
+    return Filled(inserted, empty, unknown)
 
 
 def _parents_first(tables: Mapping[int, Table]) -> tuple[list[int], list[int]]:
@@ -155,22 +168,24 @@ class _Filling:
 
     def _insert(self, wanted: int, place: Landing | None) -> tuple[int, str]:
         """Insert so many rows if they can be made; return how many it were, and what the last refusal said."""
-        done, refusal = 0, ""
+        done, refusals = 0, list[str]()
         for number in range(_TRIES):
             if done >= wanted:
                 break
+            # One row that an index, a trigger or a computed column does not take is the end of the whole statement.
+            table = self._table if not refusals else self._table.as_plain(nulls=len(refusals) < _TRIES // 2)
             # A condition throws some rows out: later attempts make more to choose from.
             chosen = self._table.checks or place
             span = (wanted - done) * (1 if number == 0 else 8 if chosen else 2)
             attempt = Attempt(self._start, span, wanted - done, number)
-            insert = statement(self._tables, self._counts, self._oid, attempt, place)
+            insert = statement({**self._tables, self._oid: table}, self._counts, self._oid, attempt, place)
             try:
                 with self._connection.begin_nested():
                     done += execute(self._connection, insert)
             except DBAPIError as error:
-                refusal = str(error.orig).strip().partition("\n")[0]
+                refusals.append(str(error.orig).strip().partition("\n")[0])
             self._start += span
-        return done, refusal
+        return done, refusals[-1] if refusals else ""
 
     def _why(self, refusal: str) -> str:
         names = ", ".join(self._table.checks)

@@ -27,11 +27,14 @@ _NAMES = {
     4097, 4191, 4192,
 }  # fmt: skip
 
+_LABELS = "SELECT enumtypid::int8, array_agg(enumlabel::text) FROM pg_enum GROUP BY enumtypid"
+
 
 class _Table(NamedTuple):
     """A table as it is now: its columns by number, which of them are the primary key, and how many rows it has.
 
-    `alone`: all of its rows are in it itself, and what its types print hangs on nothing but the value.
+    `alone`: all of its rows are in it itself, and what its types print hangs on nothing but the value. `labels`: of
+    each column whose type is an enum.
     """
 
     oid: int
@@ -39,12 +42,20 @@ class _Table(NamedTuple):
     columns: dict[int, Column]
     key: list[str]
     alone: bool
+    labels: dict[str, set[str]]
     held: int = 0
 
     @property
     def rows(self) -> str:
         """Where the hashes are."""
         return f"pg_temp.s{self.oid}"
+
+    def retyped(self, before: "_Table", column: str) -> bool:
+        """Tell whether a column is of another type than it was, or its enum does without a label that it had."""
+        types = [{each.name: each.type for each in table.columns.values()} for table in (before, self)]
+        return types[0][column] != types[1][column] or not (
+            before.labels.get(column, set()) <= self.labels.get(column, set())
+        )
 
     def is_as_it_was(self, now: "_Table") -> bool:
         """Tell whether this is the same table with the same columns, so that only its rows can have changed."""
@@ -94,7 +105,7 @@ class Snapshot:
             there = {column.name: column for column in table.columns.values()}
             same = {
                 column.name for column in before.columns.values()
-                if column.name in there and (retyped or there[column.name].type == column.type)
+                if column.name in there and (retyped or not table.retyped(before, column.name))
             }  # fmt: skip
             found = {
                 number: there[column.name] for number, column in before.columns.items()
@@ -105,6 +116,11 @@ class Snapshot:
             else:
                 lines += self._as_a_whole(before.rows, title, table, found)
         return lines
+
+    def holds(self, column: str) -> bool:
+        """Tell whether a column, as table.column, was there."""
+        title, _, name = column.rpartition(".")
+        return title in self._tables and name in {each.name for each in self._tables[title].columns.values()}
 
     def surplus(self, excepted: Collection[str] = ()) -> list[str]:
         """Return which tables hold more rows now."""
@@ -153,6 +169,12 @@ class Snapshot:
                 return [f"{title}: {count(before[0] - after[0], 'row')} gone"]
             if after != before:
                 lines.append(f"{title}.{column.name}: changed")
+        if len(found) > 1 and not lines:
+            whole = "sum(hashtextextended(ARRAY[{}]::text, 0))"
+            before = one(self._observer, f"SELECT {whole.format(', '.join(f'c{i}' for i in found))} FROM {rows}")
+            hashes = ", ".join(map(_hash, found.values()))
+            if before != one(self._observer, f"SELECT {whole.format(hashes)} FROM {table.sql}"):
+                lines.append(f"{title}: rows have values of other rows")
         return lines
 
 
@@ -160,6 +182,7 @@ def _describe(connection: Connection) -> dict[str, _Table]:
     schema = model.read(connection, constraints=False)
     keys = {index.table: index.key for index in schema.unique.values() if index.primary}
     above = {table.parent for table in schema.tables.values()}
+    labels = {kind: {*names} for kind, names in connection.exec_driver_sql(_LABELS)}
     return {
         table.title: _Table(
             table.oid,
@@ -168,6 +191,7 @@ def _describe(connection: Connection) -> dict[str, _Table]:
             table.titles(sorted(keys.get(table.oid, ()))),
             table.oid not in above
             and all(column.type_oid < _OTHERS and column.type_oid not in _NAMES for column in table.columns.values()),
+            {each.name: labels[each.type_oid] for each in table.columns.values() if each.type_oid in labels},
         )
         for table in sorted(schema.tables.values(), key=lambda table: table.title)
         if table.kind in ("r", "p") and not table.is_partition

@@ -45,6 +45,8 @@ class Column(NamedTuple):
     way: Way
     computed: bool = False
     kind: Type | None = None
+    # Its type is one that no value is known of.
+    unknown: bool = False
 
 
 class Reference(NamedTuple):
@@ -79,6 +81,12 @@ class Table(NamedTuple):
     checks: dict[str, str]
     # Of a partitioned table: where its rows land.
     parts: list[Part] | None = None
+    nulls: bool = True
+
+    def as_plain(self, *, nulls: bool = False) -> "Table":
+        """Return the same, to be filled without values that are out of the ordinary, and perhaps without NULLs."""
+        columns = {number: each._replace(way=each.way.as_plain()) for number, each in self.columns.items()}
+        return self._replace(columns=columns, nulls=nulls)
 
     def requires(self, reference: Reference) -> bool:
         """Tell whether no row can do without a parent."""
@@ -155,5 +163,6 @@ def _described(column: model.Column, types: Types, checks: Iterable[Constraint],
     way = Way("") if column.computed else types.way(column, alone)
     null = f"NULL::{column.type}"
     return Column(
-        column.sql, column.number, types.required(column), filled, null, way, column.computed, types.of(column)
-    )
+        column.sql, column.number, types.required(column), filled, null, way, column.computed, types.of(column),
+        not column.computed and not types.known(column),
+    )  # fmt: skip

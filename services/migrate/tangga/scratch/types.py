@@ -18,7 +18,10 @@ _TYPE = text("""
            (SELECT rngsubtype::int8 FROM pg_range WHERE rngtypid = pg_type.oid) AS bound,
            (SELECT rngtypid::regtype::text FROM pg_range WHERE rngmultitypid = pg_type.oid) AS range,
            (SELECT rngsubtype::int8 FROM pg_range WHERE rngmultitypid = pg_type.oid) AS multibound,
-           ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = pg_type.oid) AS checks, typnotnull
+           ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = pg_type.oid) AS checks,
+           typnotnull,
+           ARRAY(SELECT ARRAY[atttypid::int8, atttypmod] FROM pg_attribute WHERE attrelid = typrelid AND typtype = 'c'
+                 AND attnum > 0 AND NOT attisdropped ORDER BY attnum) AS columns
     FROM pg_type WHERE oid = CAST(:type AS oid)
 """)
 # How many are tried for a column.
@@ -40,11 +43,15 @@ class Types:
     def way(self, column: Column, checks: list[str]) -> Way:
         """Return how to make a column's values; `checks` are the conditions on this column alone.
 
-        NULL, if the type is not known here; the type's own way, if nothing meets the conditions.
+        NULL, if the type is not `known`; the type's own way, if nothing meets the conditions.
         """
         found = self._way(*column.exact_type) or Way(f"NULL::{column.type}", 1)
         conditions = checks + self._domain_checks(column.type_oid, column.sql)
         return self._within(self.of(column), column.sql, found, conditions) if conditions else found
+
+    def known(self, column: Column) -> bool:
+        """Tell whether values of a column's type can be made."""
+        return self._way(*column.exact_type) is not None
 
     def of(self, column: Column) -> Type:
         """Return the type of a column."""
@@ -85,7 +92,9 @@ class Types:
         """Return a way whose values pass the conditions on `name`: the first that does, of several guesses."""
         # A domain's value is cast to the domain only once it is known to pass.
         inner = self._type(found.base, found.base_modifier) if found.kind == "d" else found
-        plain = Way(usual.sql.removesuffix(f"::{found.sql}"), usual.size) if found.kind == "d" else usual
+        casts = f"::{found.sql}" if found.kind == "d" else ""
+        odd = Way(usual.sql.removesuffix(casts), usual.size)
+        plain = Way(usual.as_plain().sql.removesuffix(casts), usual.size)
         condition = " AND ".join(f"({each}) IS NOT FALSE" for each in conditions)
 
         def passes(guess: Way) -> bool:
@@ -93,9 +102,10 @@ class Types:
 
         numbers, literals = constants(conditions, inner.category)
         good = [value for value in literals if passes(Way(value, 1))]
-        for guess in (plain, *islice(guesses(inner.category, numbers, literals), _GUESSES)):
+        for guess in (odd, plain, *islice(guesses(inner.category, numbers, literals), _GUESSES)):
             if passes(guess):
-                return Way(f"({guess.sql})::{found.sql}", guess.size)
+                kept = f"({plain.sql})::{found.sql}" if guess is odd else ""
+                return Way(f"({guess.sql})::{found.sql}", guess.size, kept)
         if good:
             return Way(f"(ARRAY[{', '.join(good)}])[1 + {{n}}]::{found.sql}", len(good))
         return usual

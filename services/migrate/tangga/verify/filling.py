@@ -21,6 +21,7 @@ from tangga.catalogue.sql import execute, literal, one, quoted
 from tangga.causes import one_line
 from tangga.connect import diagnosis, is_of_integrity
 from tangga.scratch.rows import generate
+from tangga.verify.declared import Rows
 from tangga.verify.places import Place
 from tangga.words import count
 
@@ -30,8 +31,6 @@ _KEY = re.compile(r"\((.+?)\)=\(")
 _CONSTANT = r"\s*('[^']*'|[\d.]+|true|false|null)(::\w+)?\s*(,|$|;|WHERE)"
 # Of the steps before which a table had no rows: so many are named.
 _NAMED = 3
-
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 class RowsNotUsableError(Exception):
@@ -43,35 +42,33 @@ class Filling:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        # Why a table was empty -> the steps that were tried without rows in it.
-        self._empty: dict[tuple[str, str], dict[str, None]] = {}
+        # What was not there, and why -> the steps that were tried without it.
+        self._missing: dict[tuple[str, str], dict[str, None]] = {}
 
-    def fill(self, place: Place, step: Script, own: Rows, without: Collection[str] = ()) -> Schema:
+    def fill(
+        self, place: Place, step: Script, own: Rows, without: Collection[str] = (), plain: Collection[str] = ()
+    ) -> Schema:
         """Put a step's own rows into their tables, and generated ones into all others, but not into those `without`.
 
-        Return the tables as they are now; raises RowsNotUsableError.
+        Those of `plain` tables have nothing out of the ordinary. Return the tables as they are now; raises
+        RowsNotUsableError.
         """
         with place.filler.begin():
             schema = model.read(place.filler)
             for name, rows in own.items():
                 _insert(place, schema, name, rows)
-            filled = generate(place.filler, self._number, top_up=True, without=[*own, *without])
+            filled = generate(place.filler, self._number, top_up=True, without=[*own, *without], plain=plain)
         empty = filled.empty | dict.fromkeys((name for name, rows in own.items() if not rows), "`rows` gives it none")
-        for reason in empty.items():
-            self._empty.setdefault(reason, {})[step.revision] = None
+        missing = {f"table {name} had no rows": why for name, why in empty.items()}
+        for name, kind in filled.unknown.items():
+            missing[f"column {name} was NULL"] = f"no value of its type is known here: {kind}"
+        for reason in missing.items():
+            self._missing.setdefault(reason, {})[step.revision] = None
         return schema
 
     def unproven(self) -> list[str]:
-        """Return one line for each table that had no rows, with the steps and the reason."""
-        return [
-            f"table {name} had no rows before {_listed([*steps])}: {why}" for (name, why), steps in self._empty.items()
-        ]
-
-
-def own_rows(step: Script) -> Rows:
-    """Return the rows that a step's file gives."""
-    rows: Rows = getattr(step.module, "rows", {})
-    return rows
+        """Return one line for each table that had no rows and each column that had no value, with the steps and why."""
+        return [f"{what} before {_listed([*steps])}: {why}" for (what, why), steps in self._missing.items()]
 
 
 class Refused(NamedTuple):

@@ -1,15 +1,17 @@
 """Scratch databases on which steps run, up and down and as printed SQL; the time that they take is counted."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alembic.script import Script
 from sqlalchemy import Connection, Engine, event
 
 from tangga.catalogue import dump
 from tangga.catalogue.identity import Identity, identity
+from tangga.catalogue.ours import speaks_of_them
 from tangga.catalogue.sql import execute
 from tangga.causes import one_line
 from tangga.project import Project, applied, version_table
@@ -17,6 +19,8 @@ from tangga.scratch.server import Scratch
 
 # Of the schemas that were dumped last, so many: before a step, after it, and one more.
 _KEPT = 3
+# One statement that writes to rows that are there.
+_WRITES = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:UPDATE|DELETE)\b[^;]*;?\s*\Z", re.IGNORECASE | re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -28,18 +32,37 @@ class Place(NamedTuple):
     filler: Connection
 
 
-@contextmanager
-def _heard(connection: Connection, statements: list[str]) -> Iterator[None]:
-    """Keep each statement that the body executes on the connection, by SQLAlchemy."""
+class Heard:
+    """What a step executes, by SQLAlchemy."""
 
-    def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(statement)
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+        # Each UPDATE and DELETE -> how many rows it met.
+        self._met: dict[str, int] = {}
 
-    event.listen(connection, "before_cursor_execute", hear)
-    try:
-        yield
-    finally:
-        event.remove(connection, "before_cursor_execute", hear)
+    def met_nothing(self) -> list[str]:
+        """Return each UPDATE and DELETE, on one line, that met no row however often it ran."""
+        return [" ".join(statement.split()) for statement, rows in self._met.items() if not rows]
+
+    @contextmanager
+    def on(self, connection: Connection) -> Iterator[None]:
+        """Hear what the body executes on a connection."""
+
+        def hear(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            self.statements.append(statement)
+
+        def count(_connection: object, cursor: Any, statement: str, *_: object) -> None:
+            if _WRITES.match(statement) and not speaks_of_them(statement):
+                # Some drivers do not count the rows of many sets of parameters (-1).
+                self._met[statement] = self._met.get(statement, 0) + abs(cursor.rowcount)
+
+        event.listen(connection, "before_cursor_execute", hear)
+        event.listen(connection, "after_cursor_execute", count)
+        try:
+            yield
+        finally:
+            event.remove(connection, "before_cursor_execute", hear)
+            event.remove(connection, "after_cursor_execute", count)
 
 
 class NotPrintable(Exception):
@@ -55,7 +78,7 @@ class Places:
     def __init__(self, project: Project) -> None:
         self.in_steps = 0.0
         # What the last step has executed.
-        self.statements: list[str] = []
+        self.heard = Heard()
         self._project = project
         self._scratch = Scratch(project)
         self._kept = ExitStack()
@@ -108,9 +131,9 @@ class Places:
     def run(self, connection: Connection, step: Script, *, down: bool = False) -> float:
         """Run a step, up or down, and return how many seconds it took; raises what the step raises."""
         start = time.monotonic()
-        self.statements = []
+        self.heard = Heard()
         try:
-            with _heard(connection, self.statements):
+            with self.heard.on(connection):
                 self._project.step(connection, step, down=down)
             return time.monotonic() - start
         finally:

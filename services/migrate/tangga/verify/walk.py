@@ -1,6 +1,8 @@
 """The way through all steps on one scratch database: up, down and up again, with rows in every table before each."""
 
+import textwrap
 import time
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ from tangga.drift.comparison import NO_MODELS, without_models
 from tangga.exits import UNKNOWN_REVISION, Stop
 from tangga.project import Project
 from tangga.scratch.snapshot import Snapshot
-from tangga.verify.filling import Filling, RowsNotUsableError, own_rows, refused
+from tangga.verify import besides
+from tangga.verify.declared import declared
+from tangga.verify.filling import Filling, RowsNotUsableError, refused
 from tangga.verify.model import Findings, Report, Timing
 from tangga.verify.places import Place, Places
 from tangga.verify.printed import Objects, Printed
@@ -46,17 +50,33 @@ def verify(project: Project, rows: int = 100, start: str | None = None, to: str 
     return walk.found.report(walk.timings, len(every), round(seconds, 2), round(overhead, 3))
 
 
+# Characters of a statement that is named.
+_LONG = 100
+
+
 class _UpFailedError(Exception):
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 class _Before(NamedTuple):
-    """What a step starts from: a database with rows, what its tables hold, and its schema."""
+    """What a step starts from: a database with rows, what its tables hold, its schema, and what neither shows."""
 
     place: Place
     rows: Snapshot
     schema: Objects
+    states: dict[str, str]
+    settings: list[str]
+
+    def worse(self, excepted: Collection[str]) -> list[str]:
+        """Return what is wrong now with what was there and right before; `excepted`: "table" or "table.column"."""
+        return [
+            f"{name}: {wrong}"
+            for name, wrong in besides.states(self.place.observer).items()
+            if wrong
+            and not {name.rpartition(" ")[2], name.rpartition(".")[0]} & {*excepted}
+            and (self.states[name] == "" if name in self.states else self.rows.holds(name))
+        ]
 
 
 class _Walk:
@@ -81,7 +101,7 @@ class _Walk:
             for number, step in enumerate(steps[first:], first):
                 below = steps[:number]
                 try:
-                    if place is None or own_rows(step):
+                    if place is None or declared(step).rows:
                         place = self._new_place(below)
                     before = before or self._places.objects(place)
                     place, after = self._step(place, step, below, before)
@@ -115,10 +135,15 @@ class _Walk:
 
     def _step(self, place: Place, step: Script, below: list[Script], before: Objects) -> tuple[Place, Objects | None]:
         """Return the database, and its schema after all ways; None if it is not fit for the next step."""
-        excepted = [*getattr(step.module, "changes_data", {})]
-        place, rows, up = self._up(place, step, below)
+        said = declared(step)
+        excepted = [*said.changes]
+        for wrong in said.wrong:
+            self.found.fault(step, wrong)
+        was, up = self._up(place, step, below, before)
+        place, rows = was.place, was.rows
         down = None
         try:
+            self._say_more(step, was, excepted)
             irreversible = getattr(step.module, "irreversible", None)
             changed = rows.changes(excepted)
             # The same value of another type may be printed otherwise: the way back shows whether anything was lost.
@@ -130,48 +155,72 @@ class _Walk:
                 )
                 return place, self._places.objects(place)
             doubtful = [line for line in changed if line not in sure]
-            down, whole = self._down_and_up(_Before(place, rows, before), step, excepted, doubtful)
+            down, whole = self._down_and_up(was, step, excepted, doubtful)
             return place, self._places.objects(place) if whole else None
         finally:
             self.timings.append(Timing(step.revision, step.doc, up, down))
 
-    def _up(self, place: Place, step: Script, below: list[Script]) -> tuple[Place, Snapshot, float]:
-        """Go up a step with rows in all tables; where it refuses them, without them in the table that it names.
+    def _say_more(self, step: Script, was: _Before, excepted: Collection[str]) -> None:
+        """Say what the way that was just taken has left worse, and what it has not shown."""
+        for line in was.worse(excepted):
+            self.found.fault(step, line)
+        for statement in self._places.heard.met_nothing():
+            shown = textwrap.shorten(statement, _LONG, placeholder="…")
+            self.found.unproven(f"{step.revision} met no row with: {shown}")
 
-        Return the database, its rows before the step, and the seconds that it took.
+    def _up(self, place: Place, step: Script, below: list[Script], schema: Objects) -> tuple[_Before, float]:
+        """Go up a step with rows in all tables; where it refuses them, with plain ones in the table that it names, and
+        where it refuses those too, without any.
+
+        Return what the step started from, and the seconds that it took; `schema` is the one before it.
         """
-        without: list[str] = []
-        failures: list[Exception] = []
-        wrong: dict[str, str] = {}  # table -> what is wrong with any rows in it
-        own = own_rows(step)
+        # Table -> why it has no rows, or plain ones; wrong: what is wrong with any rows in it.
+        without: dict[str, str] = {}
+        plain: dict[str, str] = {}
+        wrong: dict[str, str] = {}
+        first: Exception | None = None
+        own = declared(step).rows
         while True:
             try:
-                schema = self._filling.fill(place, step, own, without)
+                tables = self._filling.fill(place, step, own, without, plain)
             except RowsNotUsableError as error:
                 self.found.fault(step, f"its own rows cannot be inserted: {error}")
                 own = {}
                 continue
-            rows = self._snapshot(place)
+            states, settings = besides.states(place.observer), besides.settings(place.observer)
+            was = _Before(place, self._snapshot(place), schema, states, settings)
             try:
                 up = self._places.run(place.connection, step)
             except Exception as error:
-                failures.append(error)
-                empty, by_any_rows = refused(error, place, schema, without, self._places.statements)
-                if not empty:
-                    raise _UpFailedError(failures[0]) from failures[0]
-                wrong |= dict.fromkeys(empty, one_line(error)) if by_any_rows else {}
-                without += empty
+                first = first or error
+                about, by_any_rows = refused(error, place, tables, without, self._places.heard.statements)
+                if not about:
+                    raise _UpFailedError(first) from first
+                odd = [] if by_any_rows else [table for table in about if table not in plain]
+                plain |= dict.fromkeys(odd, one_line(error))
+                without |= {table: one_line(error) for table in about if table not in odd}
+                wrong |= {table: without[table] for table in about if by_any_rows}
                 place = self._new_place(below)
                 continue
-            for table, what in wrong.items():
-                self.found.fault(step, f"up fails with any rows in {table}: {what}; it goes on without them")
-            if spared := [table for table in without if table not in wrong]:
-                said = [one_line(each) for each in failures]
-                first = next((each for each in said if each not in wrong.values()), said[0])
+            self._say_refused(step, plain, without, wrong)
+            return was, up
+
+    def _say_refused(
+        self, step: Script, plain: Mapping[str, str], without: Mapping[str, str], wrong: Mapping[str, str]
+    ) -> None:
+        for table, what in wrong.items():
+            self.found.fault(step, f"up fails with any rows in {table}: {what}; it goes on without them")
+        spared = {table: why for table, why in without.items() if table not in wrong}
+        kept = {table: why for table, why in plain.items() if table not in without}
+        for tables, refused_rows, tried in (
+            (spared, "the rows of", "without them"),
+            (kept, "some of the rows of", "with plainer ones"),
+        ):
+            if tables:
+                why = next(iter(tables.values()))
                 self.found.unproven(
-                    f"{step.revision} refused the rows of {', '.join(spared)}, and was tried without them: {first}"
+                    f"{step.revision} refused {refused_rows} {', '.join(tables)}, and was tried {tried}: {why}"
                 )
-            return place, rows, up
 
     def _down_and_up(
         self, before: _Before, step: Script, excepted: list[str], doubtful: list[str]
@@ -180,7 +229,7 @@ class _Walk:
 
         `doubtful`: what has changed on the way up, unless it is as it was when the step is down.
         """
-        place, rows, schema = before
+        place, rows, schema = before.place, before.rows, before.schema
         try:
             down = self._places.run(place.connection, step, down=True)
         except Exception as error:
@@ -190,8 +239,12 @@ class _Walk:
         lost = rows.changes(excepted)
         subjects = {line.partition(": ")[0] for line in lost}
         self.found.values(step, "up", [line for line in doubtful if line.partition(": ")[0] in subjects])
+        self._say_more(step, before, excepted)
         for line in differences(schema, self._places.objects(place)):
             self.found.fault(step, f"after down, {line}")
+        for line in sorted({*before.settings} ^ {*besides.settings(place.observer)}):
+            where = "missing" if line in before.settings else "extra"
+            self.found.fault(step, f"after down, setting of the database {line}: {where}")
         self.found.values(step, "up and down", lost + rows.surplus(excepted))
         try:
             self._places.run(place.connection, step)
