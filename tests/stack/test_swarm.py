@@ -52,7 +52,8 @@ def swarm(
         stack.ok("docker", "network", "create", "--driver", "overlay", "--attachable", stack.name)
         (stack.folder / "test.yaml").write_text(
             f"networks: {{ default: {{ name: {stack.name}, external: true }} }}\n"
-            "services: { api: { healthcheck: { start_period: 60s, interval: 2s } } }\n"
+            # Patient with a replica that serves: on a busy machine, its checks may get no answer for long.
+            "services: { api: { healthcheck: { start_period: 60s, interval: 2s, timeout: 30s, retries: 30 } } }\n"
         )
         server = Elsewhere(stack, stack.name, tmp_path_factory.mktemp("elsewhere"))
         try:
@@ -106,6 +107,14 @@ def tasks(stack: Stack, service: str) -> list[dict[str, object]]:
 
 def serving(stack: Stack) -> set[object]:
     return {task["ID"] for task in tasks(stack, "api") if task["DesiredState"] == "running"}
+
+
+def wait_for_these(stack: Stack, wanted: set[object]) -> None:
+    try:
+        wait_for(lambda: serving(stack) == wanted, "the tasks from before")
+    except AssertionError:
+        print(stack.ok("docker", "service", "ps", "--no-trunc", f"{stack.name}-swarm_api"))
+        raise
 
 
 def release(stack: Stack, tag: str) -> subprocess.CompletedProcess[str]:
@@ -164,7 +173,7 @@ def test_roll_out_failures_and_all(swarm: Stack) -> None:
                 assert failed.returncode != 0
                 assert "rolled back (rollback_completed)" in failed.stdout, failed.stdout
                 assert why in failed.stdout
-                wait_for(lambda: serving(swarm) == before, "the release before")
+                wait_for_these(swarm, before)
             routes.write_text(good)
         finally:
             traffic.send_signal(signal.SIGTERM)

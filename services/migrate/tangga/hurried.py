@@ -37,9 +37,9 @@ def within(seconds: float) -> Iterator[None]:
     """Raise TimeoutError in a body that has not ended after so many seconds, and again where it goes on in spite of it.
 
     A call into the driver is interrupted only when it returns: the server's statement_timeout bounds that. Only the
-    main thread can be interrupted.
+    main thread can be interrupted, and not on Windows.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
