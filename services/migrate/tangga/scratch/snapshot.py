@@ -27,14 +27,21 @@ _NAMES = {
     4097, 4191, 4192,
 }  # fmt: skip
 
-_LABELS = "SELECT enumtypid::int8, array_agg(enumlabel::text) FROM pg_enum GROUP BY enumtypid"
+# What a value of a type may be printed as: the labels of an enum; of a composite type, all that it is made of, in one.
+_FORMS = """
+    SELECT enumtypid::int8, array_agg(enumlabel::text) FROM pg_enum GROUP BY enumtypid
+    UNION ALL
+    SELECT reltype::int8, ARRAY[string_agg(attname, ',' ORDER BY attnum)] FROM pg_class
+    JOIN pg_attribute ON attrelid = pg_class.oid
+    WHERE relkind = 'c' AND attnum > 0 AND NOT attisdropped GROUP BY reltype
+"""
 
 
 class _Table(NamedTuple):
     """A table as it is now: its columns by number, which of them are the primary key, and how many rows it has.
 
-    `alone`: all of its rows are in it itself, and what its types print hangs on nothing but the value. `labels`: of
-    each column whose type is an enum.
+    `alone`: all of its rows are in it itself, and what its types print hangs on nothing but the value. `forms`: of
+    each column whose type is an enum or a composite one, what its values are printed as.
     """
 
     oid: int
@@ -42,7 +49,7 @@ class _Table(NamedTuple):
     columns: dict[int, Column]
     key: list[str]
     alone: bool
-    labels: dict[str, set[str]]
+    forms: dict[str, set[str]]
     held: int = 0
 
     @property
@@ -51,10 +58,10 @@ class _Table(NamedTuple):
         return f"pg_temp.s{self.oid}"
 
     def retyped(self, before: "_Table", column: str) -> bool:
-        """Tell whether a column is of another type than it was, or its enum does without a label that it had."""
+        """Tell whether a column is of another type than it was, or does without a form that it had."""
         types = [{each.name: each.type for each in table.columns.values()} for table in (before, self)]
         return types[0][column] != types[1][column] or not (
-            before.labels.get(column, set()) <= self.labels.get(column, set())
+            before.forms.get(column, set()) <= self.forms.get(column, set())
         )
 
     def is_as_it_was(self, now: "_Table") -> bool:
@@ -182,7 +189,7 @@ def _describe(connection: Connection) -> dict[str, _Table]:
     schema = model.read(connection, constraints=False)
     keys = {index.table: index.key for index in schema.unique.values() if index.primary}
     above = {table.parent for table in schema.tables.values()}
-    labels = {kind: {*names} for kind, names in connection.exec_driver_sql(_LABELS)}
+    forms = {kind: {*names} for kind, names in connection.exec_driver_sql(_FORMS)}
     return {
         table.title: _Table(
             table.oid,
@@ -191,7 +198,7 @@ def _describe(connection: Connection) -> dict[str, _Table]:
             table.titles(sorted(keys.get(table.oid, ()))),
             table.oid not in above
             and all(column.type_oid < _OTHERS and column.type_oid not in _NAMES for column in table.columns.values()),
-            {each.name: labels[each.type_oid] for each in table.columns.values() if each.type_oid in labels},
+            {each.name: forms[each.type_oid] for each in table.columns.values() if each.type_oid in forms},
         )
         for table in sorted(schema.tables.values(), key=lambda table: table.title)
         if table.kind in ("r", "p") and not table.is_partition
