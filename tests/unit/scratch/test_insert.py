@@ -9,6 +9,8 @@ from tangga.scratch.rows import _parents_first as parents_first
 from tangga.scratch.tables import Column, Reference, Table
 from tangga.scratch.values import Way
 
+# Rows of which ten have nine different values.
+ALIKE = "(tangga_n - tangga_n % 10 / 9)"
 FIRST = Attempt(0, 20, 20, 0)
 
 
@@ -66,8 +68,8 @@ def test_later_attempts_make_columns_differ() -> None:
 def test_the_statement() -> None:
     table = _table("t", _column(1), _column(2, Way("'x' || {n}"), required=False), _column(3, filled=True))
     assert statement({7: table}, {7: 0}, 7, FIRST) == (
-        "INSERT INTO t (c1, c2) SELECT c1, c2 FROM (SELECT tangga_n, (tangga_n) AS c1, "
-        "CASE WHEN tangga_n % 7 <> 2 THEN 'x' || (tangga_n) END AS c2 "
+        f"INSERT INTO t (c1, c2) SELECT c1, c2 FROM (SELECT tangga_n, ({ALIKE}) AS c1, "
+        f"CASE WHEN {ALIKE} % 7 <> 2 THEN 'x' || ({ALIKE}) END AS c2 "
         "FROM generate_series(0::bigint, 19) AS tangga_n ) AS generated "
         "WHERE true ORDER BY tangga_n LIMIT 20 ON CONFLICT DO NOTHING"
     )
@@ -94,8 +96,8 @@ def test_a_key_that_is_checked_late_has_no_on_conflict() -> None:
 def test_parents_are_joined_by_number() -> None:
     parent = _table("p", _column(1), keys=[[1]])
     for required, index in (
-        (True, "((tangga_n) % 5)"),
-        (False, "CASE WHEN tangga_n % 7 <> 2 THEN ((tangga_n) % 5) END"),
+        (True, f"(({ALIKE}) % 5)"),
+        (False, f"CASE WHEN {ALIKE} % 7 <> 2 THEN (({ALIKE}) % 5) END"),
     ):
         child = _table("c", _column(1), _column(2, required=required), references=[Reference("fk", [2], 1, [1])])
         made = statement({1: parent, 2: child}, {1: 5, 2: 0}, 2, FIRST)
@@ -133,20 +135,20 @@ def test_only_a_column_that_may_be_null_is_null_where_a_parent_is_missing() -> N
     reference = Reference("fk", [2, 3], 1, [2, 1])
     note = _table("note", _column(1), _column(2), _column(3, required=False), references=[reference])
     made = statement({1: note}, {1: 0}, 1, FIRST)
-    assert "(tangga_n) AS c2, NULL::integer AS c3 FROM" in made
+    assert f"({ALIKE}) AS c2, NULL::integer AS c3 FROM" in made
     # With parents there, too.
     made = statement({1: note}, {1: 5}, 1, FIRST)
-    assert "parent_0.c2 AS c2, CASE WHEN tangga_n % 7 <> 3 THEN parent_0.c1 END AS c3" in made
-    assert "ON parent_0.tangga_i = ((tangga_n) % 5)" in made
+    assert f"parent_0.c2 AS c2, CASE WHEN {ALIKE} % 7 <> 3 THEN parent_0.c1 END AS c3" in made
+    assert f"ON parent_0.tangga_i = (({ALIKE}) % 5)" in made
 
 
 def test_a_row_that_needs_a_parent_in_its_own_empty_table_is_its_own_parent() -> None:
     own = _table("own", _column(1, filled=True), _column(2), references=[Reference("fk", [2], 1, [1])])
     made = statement({1: own}, {1: 0}, 1, FIRST)
     assert made.startswith(
-        "INSERT INTO own (c1, c2) OVERRIDING SYSTEM VALUE SELECT c1, c2 FROM (SELECT tangga_n, (tangga_n) AS c1,"
+        f"INSERT INTO own (c1, c2) OVERRIDING SYSTEM VALUE SELECT c1, c2 FROM (SELECT tangga_n, ({ALIKE}) AS c1,"
     )
-    assert "(tangga_n) AS c2 FROM" in made
+    assert f"({ALIKE}) AS c2 FROM" in made
 
 
 def test_a_column_of_two_keys_has_one_value_and_both_parents_agree_with_it() -> None:

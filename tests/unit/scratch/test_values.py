@@ -30,19 +30,45 @@ def _refused(*kind: int) -> None:
         ("boolean", "B", -1, Way("({n} = 1)::boolean", 2)),
         ("bigint", "N", -1, Way("({n})::bigint")),
         # numeric(6,2): as many values as it has digits, hundredths each.
-        ("numeric", "N", ((6 << 16) | 2) + 4, Way("({n}::numeric / 10::numeric ^ 2)::numeric", 10**6)),
+        ("numeric", "N", ((6 << 16) | 2) + 4, Way("(({n}::numeric / 10::numeric ^ 2))::numeric", 10**6)),
         # numeric(2,-3): thousands.
-        ("numeric", "N", ((2 << 16) | (-3 & 2047)) + 4, Way("({n}::numeric / 10::numeric ^ -3)::numeric", 100)),
-        ("numeric", "N", -1, Way("({n} + 0.25)::numeric")),
-        ("character varying", "S", 3 + 4, Way("left('' || {n}, 3)::character varying", 1000)),
-        ("character varying", "S", 16 + 4, Way("left('text' || {n}, 16)::character varying", 10**16)),
-        ("bit", "V", -1, Way("{n}::bit(1)::bit", 2)),
-        ("bit varying", "V", 5, Way("{n}::bit(5)::bit varying", 32)),
-        ("bit varying", "V", -1, Way("{n}::bit(62)::bit varying", 2**62)),
+        ("numeric", "N", ((2 << 16) | (-3 & 2047)) + 4, Way("(({n}::numeric / 10::numeric ^ -3))::numeric", 100)),
+        ("numeric", "N", -1, Way("(({n} + 0.123456789))::numeric")),
+        ("character varying", "S", 3 + 4, Way("(left('' || {n}, 3))::character varying", 1000)),
+        ("character varying", "S", 16 + 4, Way("(left('text' || {n}, 16))::character varying", 10**16)),
+        ("bit", "V", -1, Way("({n}::bit(1))::bit", 2)),
+        ("bit varying", "V", 5, Way("({n}::bit(5))::bit varying", 32)),
+        ("bit varying", "V", -1, Way("({n}::bit(62))::bit varying", 2**62)),
     ],
 )
 def test_a_type_has_as_many_values_as_fit_into_it(name: str, category: str, modifier: int, expected: Way) -> None:
-    assert way(_type(name, category), modifier, _refused) == expected
+    found = way(_type(name, category), modifier, _refused)
+    assert found is not None
+    assert found.as_plain() == expected
+    assert found.size == expected.size
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "modifier", "odd"),
+    [
+        ("bigint", "N", -1, "CASE WHEN {n} % 5 = 4 THEN -{n} ELSE {n} END"),
+        (
+            "character varying",
+            "S",
+            3 + 4,
+            "= 3 THEN '' WHEN {n} % 5 = 2 THEN rpad(left('' || {n}, 3), 3, '.')",
+        ),
+        ("character varying", "S", 900 + 4, ", 320, '.')"),
+        ("text", "S", -1, "repeat(' long', 64)"),
+        ("timestamp with time zone", "D", -1, "CASE WHEN {n} % 5 = 4 THEN interval '100 years'"),
+        ("double precision", "N", -1, "-({n} + 0.1)::double precision"),
+    ],
+)
+def test_some_values_are_out_of_the_ordinary(name: str, category: str, modifier: int, odd: str) -> None:
+    found = way(_type(name, category), modifier, _refused)
+    assert found is not None
+    assert odd in found.sql
+    assert odd not in found.as_plain().sql
 
 
 def test_text_shows_what_a_step_cleans() -> None:
@@ -51,15 +77,21 @@ def test_text_shows_what_a_step_cleans() -> None:
     for part in ("T", "é", "  ", "repeat(' '"):
         assert part in text.sql
     # A text type of an extension is one, too; another type of an extension is not known.
-    assert way(_type("citext", "S"), -1, _refused) == Way(text.sql.replace("::text", "::citext"))
+    citext = way(_type("citext", "S"), -1, _refused)
+    assert citext == Way(text.sql.replace("::text", "::citext"), None, text.plain.replace("::text", "::citext"))
     assert way(_type("hstore", "U"), -1, _refused) is None
 
 
 def test_types_that_are_made_of_another() -> None:
-    assert way(_type("year", "N", "d", base=23), -1, _integer) == Way("({n}::integer)::year", 100)
-    assert way(_type("integer[]", "A", element=23), -1, _integer) == Way(
-        "ARRAY[(({n}) % 100)::integer, (({n} + 1) % 100)::integer]::integer[]", 100
-    )
+    year = "({n}::integer)::year"
+    assert way(_type("year", "N", "d", base=23), -1, _integer) == Way(year, 100, year)
+    array = "ARRAY[(({n}) % 100)::integer, (({n} + 1) % 100)::integer]::integer[]"
+    assert way(_type("integer[]", "A", element=23), -1, _integer) == Way(array, 100, array)
+    row = "ROW((({n}) % 100)::integer, (({n}) % 100)::integer)::pair"
+    assert way(_type("pair", "C", "c", columns=[(23, -1), (23, -1)]), -1, _integer) == Way(row, 100, row)
+    odd = way(_type("odd", "C", "c", columns=[(9, -1)]), -1, _nothing)
+    assert odd is not None
+    assert odd.at("n") == "ROW(NULL)::odd"
     assert way(_type("int4range", "R", "r", bound=23), -1, _integer) == Way(
         "int4range({n}::integer, ({n} + 1)::integer)", 100
     )

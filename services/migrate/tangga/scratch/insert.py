@@ -10,7 +10,7 @@ from tangga.scratch.tables import Column, Reference, Table
 # What a row's number is called: no table has a column of that name.
 NUMBER = "tangga_n"
 # Of ten rows, the last two are alike in all that no key wants different: a step that takes doubles away is seen to.
-_ALIKE = f"({NUMBER} - ({NUMBER} % 10 = 9)::integer)"
+_ALIKE = f"({NUMBER} - {NUMBER} % 10 / 9)"
 # Column -> its unit and how many values that has (None: any number). The columns of a reference are one unit.
 Units = dict[int, tuple[int, int | None]]
 

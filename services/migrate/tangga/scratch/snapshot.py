@@ -27,13 +27,17 @@ _NAMES = {
     4097, 4191, 4192,
 }  # fmt: skip
 
-# What a value of a type may be printed as: the labels of an enum; of a composite type, all that it is made of, in one.
+# What values of a type, or of an array of it, are printed as: the labels of an enum; of composite types, which may hold
+# each other, all that any of them is made of.
 _FORMS = """
-    SELECT enumtypid::int8, array_agg(enumlabel::text) FROM pg_enum GROUP BY enumtypid
-    UNION ALL
-    SELECT reltype::int8, ARRAY[string_agg(attname, ',' ORDER BY attnum)] FROM pg_class
-    JOIN pg_attribute ON attrelid = pg_class.oid
-    WHERE relkind = 'c' AND attnum > 0 AND NOT attisdropped GROUP BY reltype
+    SELECT kind::int8, form FROM (
+        SELECT enumtypid AS type, array_agg(enumlabel::text) AS form FROM pg_enum GROUP BY enumtypid
+        UNION ALL
+        SELECT reltype, ARRAY[(
+            SELECT string_agg(attname, ',' ORDER BY attrelid, attnum) FROM pg_attribute JOIN pg_class ON oid = attrelid
+            WHERE relkind = 'c' AND attnum > 0 AND NOT attisdropped
+        )] FROM pg_class WHERE relkind = 'c'
+    ) AS forms JOIN pg_type ON oid = type, unnest(ARRAY[type, typarray]) AS kind
 """
 
 
