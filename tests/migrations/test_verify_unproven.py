@@ -1,6 +1,7 @@
 """`alembic verify` says what it did not prove: tables without rows, and steps that refuse generated rows."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -134,6 +135,14 @@ def test_what_is_declared_in_another_form_is_a_fault_and_not_taken(tmp_path: Pat
     assert [(found.revision, found.text.partition(": ")[0]) for found in report.findings] == [
         ("a2", form), ("a2", rows), ("a2", UP), ("a3", form), ("a3", rows), ("a3", UP),
     ]  # fmt: skip
+
+
+def test_a_step_that_never_ends_is_a_fault(tmp_path: Path) -> None:
+    with mock.patch("tangga.rehearsal._SECONDS", 5):
+        report = verified(tmp_path, Node("a1", None, body="all(True for _ in iter(int, 1))"))
+    assert [found.text for found in report.findings] == [
+        "up fails: TimeoutError: it has not ended after 5 s; the steps after it were not tried"
+    ]
 
 
 def test_a_table_without_rows_is_named_with_the_steps(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _simple(name: str, category: str, cast: str, modifier: int) -> Way | None:
         length = modifier - 4
         plain = f"left('{'text '[: max(length - 12, 0)]}' || {{n}}, {length})"
         filled = f"rpad({plain}, {min(length, _LONG)}, '.')"
-        known = Way(_odd("''", filled, plain), 10 ** min(length, 18), plain)
+        known = Way(_odd(filled, plain), 10 ** min(length, 18), plain)
     elif name in ("bit", "bit varying"):
         length = min(modifier, 62) if modifier > 0 else 1 if name == "bit" else 62
         known = Way(f"{{n}}::bit({length})", 2**length)
@@ -112,9 +112,9 @@ def _simple(name: str, category: str, cast: str, modifier: int) -> Way | None:
     return Way(f"({known.sql}){cast}", known.size, known.plain and f"({known.plain}){cast}")
 
 
-def _odd(fourth: str, long: str, usual: str) -> str:
-    """One row is `fourth`, each fifth is `long`: still as many different values as numbers."""
-    return f"CASE WHEN {{n}} = 3 THEN {fourth} WHEN {{n}} % 5 = 2 THEN {long} ELSE {usual} END"
+def _odd(long: str, usual: str) -> str:
+    """One row is empty, each fifth is `long`: still as many different values as numbers."""
+    return f"CASE WHEN {{n}} = 3 THEN '' WHEN {{n}} % 5 = 2 THEN {long} ELSE {usual} END"
 
 
 def _signed(value: str, size: int | None = None) -> Way:
@@ -150,7 +150,7 @@ _WAYS = {
     "double precision": _signed("({n} + 0.1)::double precision"),
     "money": _signed("({n} + 0.25)"),
     "boolean": Way("{n} = 1", 2),
-    "text": Way(_odd("''", f"{_TEXT} || repeat(' long', {_LONG // 5})", _TEXT), None, _TEXT),
+    "text": Way(_odd(f"{_TEXT} || repeat(' long', {_LONG // 5})", _TEXT), None, _TEXT),
     "name": Way("'name ' || {n}"),
     '"char"': Way("chr(33 + {n}::integer)", 90),
     "uuid": Way("md5({n}::text)"),

@@ -19,8 +19,8 @@ from tangga.scratch.server import Scratch
 
 # Of the schemas that were dumped last, so many: before a step, after it, and one more.
 _KEPT = 3
-# One statement that writes to rows that are there.
-_WRITES = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:UPDATE|DELETE)\b[^;]*;?\s*\Z", re.IGNORECASE | re.DOTALL)
+# One statement that writes to rows that are there. Of many comments before it, none is read in two ways.
+_WRITES = re.compile(r"(?>\s+|--[^\n]*\n|/\*.*?\*/)*+(?:UPDATE|DELETE)\b[^;]*;?\s*\Z", re.IGNORECASE | re.DOTALL)
 
 
 class Place(NamedTuple):
