@@ -125,9 +125,10 @@ def test_a_column_whose_type_nobody_knows_is_named(tmp_path: Path) -> None:
 def test_what_met_no_row_is_not_proven(tmp_path: Path) -> None:
     """A loop in batches ends with one that meets none; what is one of several is not counted by itself."""
     statement = "sa.text('UPDATE thing SET v = v WHERE id > :n')"
+    long = "/* why */ " * 60 + "SELECT 'UPDATE thing'"
     steps = [
         Node("v2", "v1", "UPDATE thing SET v = 'x' WHERE v = 'admin'", "/* old */ DELETE FROM thing\n  WHERE v = 'no'"),
-        Node("v3", "v2", "/* why */ " * 60 + "SELECT 'UPDATE thing'", "UPDATE thing SET v = v; DELETE FROM thing WHERE v = 'admin'"),
+        Node("v3", "v2", long, "UPDATE thing SET v = v; DELETE FROM thing WHERE v = 'no'"),
         Node("v4", "v3", body=f"[op.get_bind().execute({statement}, {{'n': n}}) for n in (0, 10**6)]"),
     ]
     report = verified(tmp_path, _thing("text"), *steps)
